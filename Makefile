@@ -1,0 +1,46 @@
+# Everything runs in .venv, made from the hash-pinned files in constraints/.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo test lint unit bench docs lock clean
+
+help: ## what there is to make
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+setup: .venv/.ready ## make the virtual environment
+
+.venv/.ready: constraints/build.txt constraints/dev.txt pyproject.toml example_plugins/pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r constraints/build.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-build-isolation -r constraints/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . -e example_plugins
+	@touch $@
+
+demo: setup ## profile 336,776 flights through a local Datahub
+	@$(BIN)/python docs/demo.py
+
+lint: setup ## lint, format, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: setup ## all tests
+	$(BIN)/pytest -q
+
+test: lint unit ## lint and all tests: what CI runs
+
+bench: setup ## measure import time, memory, heartbeats
+	$(BIN)/python benchmarks/run.py
+
+docs: setup ## write the generated reference pages
+	$(BIN)/python docs/generate.py
+
+lock: ## pin the dependencies anew (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o constraints/runtime.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group build -o constraints/build.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --group dev -c constraints/runtime.txt -c constraints/build.txt -o constraints/dev.txt
+
+clean: ## remove what was made
+	rm -rf .venv .demo build dist

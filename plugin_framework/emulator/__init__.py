@@ -1,0 +1,1 @@
+"""A local Datahub: the API and an object store."""

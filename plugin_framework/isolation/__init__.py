@@ -1,0 +1,1 @@
+"""Where hooks run: a process of their own, or a thread."""

@@ -1,0 +1,1 @@
+"""The life of one subtask: states, control, heartbeats, reports."""

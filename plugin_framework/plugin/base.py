@@ -1,0 +1,136 @@
+"""What an author subclasses and returns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Mapping
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from plugin_framework.errors import InvalidConfigError, InvalidResultError
+from plugin_framework.plugin.context import TaskContext
+from plugin_framework.protocol.models import TaskStatus
+
+RESULT_LIMIT = 8 * 1024 * 1024
+"""Bytes of JSON that a result may take."""
+
+
+class PluginConfig(BaseModel):
+    """A task's configuration, as a pydantic model: validates it and draws the form.
+
+    Misspelt keys are refused; set ``model_config = ConfigDict(extra="ignore")`` to allow them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class TaskResult(BaseModel):
+    """A result: three counts, and any further JSON fields (PROTOCOL.md, 1.7)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    total_counts: int = Field(0, ge=0)
+    success_counts: int = Field(0, ge=0)
+    failed_counts: int = Field(0, ge=0)
+
+
+HookResult: TypeAlias = None | Awaitable[None]
+ProcessResult: TypeAlias = TaskResult | Mapping[str, Any] | None
+
+
+class DatahubPlugin:
+    """Base of all plugins: write ``process``, and any other hook you need.
+
+    Every hook may be ``def`` or ``async def``. The first line of the class docstring is shown by
+    ``datahub-plugin list``. The hooks' contracts are in ``plugin_framework.plugin.hookspecs``.
+
+    Class attributes:
+        name: what ``run`` and ``serve`` call it; else the entry point's name.
+        version: else the version of the distribution that installs it.
+        isolation: ``process`` (default) or ``thread``; ``DATAHUB_ISOLATION`` overrides it.
+        timeout_seconds: the whole task's; ``DATAHUB_TIMEOUT_SECONDS`` overrides it.
+        resources: what one task needs, for engines: ``{"cpus": 1, "gpus": 0, "memory": "2GiB"}``.
+    """
+
+    Config: ClassVar[type[PluginConfig]] = PluginConfig
+    name: ClassVar[str] = ""
+    version: ClassVar[str] = ""
+    isolation: ClassVar[Literal["process", "thread"] | None] = None
+    timeout_seconds: ClassVar[float | None] = None
+    resources: ClassVar[Mapping[str, Any]] = {}
+
+    def on_start(self, ctx: TaskContext[Any]) -> HookResult:
+        """Prepare; a failure here fails the task."""
+
+    def process(self, ctx: TaskContext[Any]) -> ProcessResult | Awaitable[ProcessResult]:
+        """Do the work and return its result. The one hook every plugin has."""
+        raise NotImplementedError
+
+    def on_pause(self, ctx: TaskContext[Any]) -> HookResult:
+        """A pause takes hold at this checkpoint."""
+
+    def on_resume(self, ctx: TaskContext[Any]) -> HookResult:
+        """The task goes on."""
+
+    def on_cancel(self, ctx: TaskContext[Any]) -> HookResult:
+        """Clean up after a cancel, within the grace period."""
+
+    def on_success(
+        self, ctx: TaskContext[Any], result: TaskResult | Mapping[str, Any]
+    ) -> HookResult:
+        """The result is safe."""
+
+    def on_failure(self, ctx: TaskContext[Any], error: BaseException) -> HookResult:
+        """The task has failed with ``error``."""
+
+    def on_finish(self, ctx: TaskContext[Any], status: TaskStatus) -> HookResult:
+        """Called last, whatever happened."""
+
+
+def parse_config(plugin: type[DatahubPlugin], config: Mapping[str, Any]) -> PluginConfig:
+    """Validate a task's config.
+
+    Raises:
+        InvalidConfigError: with one line for each field that is wrong.
+    """
+    try:
+        return plugin.Config.model_validate(dict(config))
+    except ValidationError as error:
+        lines = [
+            f"config {'.'.join(map(str, found['loc'])) or 'as a whole'}: {found['msg']}"
+            for found in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise InvalidConfigError(lines) from None
+
+
+def result_json(returned: object) -> dict[str, Any]:
+    """What ``process`` returned, as the JSON object that is sent.
+
+    Raises:
+        InvalidResultError: for another type, for NaN and infinities, for text that is not
+            Unicode, and for more than ``RESULT_LIMIT`` bytes.
+    """
+    if returned is None:
+        returned = TaskResult()
+    if isinstance(returned, TaskResult):
+        returned = returned.model_dump(mode="python")
+    if not isinstance(returned, Mapping):
+        kind = type(returned).__name__
+        raise InvalidResultError(
+            f"process returned {kind}; return a TaskResult, a mapping or None"
+        )
+    return checked_json(dict(returned), what="the result", limit=RESULT_LIMIT)
+
+
+def checked_json(value: dict[str, Any], *, what: str, limit: int) -> dict[str, Any]:
+    """A copy of ``value`` made of plain JSON, or InvalidResultError naming ``what``."""
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        size = len(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidResultError(f"{what} is not JSON: {error}") from None
+    if size > limit:
+        raise InvalidResultError(f"{what} takes {size} bytes of JSON; at most {limit} are allowed")
+    plain: dict[str, Any] = json.loads(text)
+    return plain

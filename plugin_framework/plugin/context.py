@@ -1,0 +1,301 @@
+"""The face of the supervisor that a plugin's hooks see."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any, Generic, Protocol, TypeVar
+
+from plugin_framework.errors import TaskCancelled
+from plugin_framework.protocol.models import TaskStatus
+
+ConfigT_co = TypeVar("ConfigT_co", covariant=True)
+Item = TypeVar("Item")
+
+READ_AHEAD = 1024 * 1024
+"""Bytes that ``open_input()`` fetches at the least in one go."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file that is in storage: ``size`` in bytes, ``sha256`` in hex unless digests are off."""
+
+    name: str
+    size: int
+    sha256: str | None
+
+
+class Host(Protocol):
+    """What a context asks of its supervisor: over a pipe, or called straight."""
+
+    def download(self, name: str | None) -> Path:
+        """Fetch the input and return where it is."""
+
+    def input_size(self) -> int:
+        """The input's size in bytes."""
+
+    def read_input(self, offset: int, size: int) -> bytes:
+        """At most ``size`` bytes of the input from ``offset``; nothing at its end."""
+
+    def upload(self, path: Path, name: str | None) -> UploadedFile:
+        """Put a file into storage."""
+
+    def progress(self, percent: float) -> None:
+        """The work is done to ``percent``."""
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Keep the state for the next attempt."""
+
+    def confirm(self, status: TaskStatus) -> None:
+        """A pause has taken hold, or is over."""
+
+
+class Gate:
+    """Whether the task may go on: open, held (paused), or cancelled for good."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._on_cancel: list[Callable[[], object]] = []
+        self.open = True
+        self.paused = False
+        self.cancelled = False
+
+    def pause(self) -> None:
+        """Hold the task at its next checkpoint."""
+        self._set(paused=True)
+
+    def resume(self) -> None:
+        """Let a held task go on."""
+        self._set(paused=False)
+
+    def cancel(self) -> None:
+        """Stop the task at its next checkpoint, paused or not."""
+        self._set(cancelled=True)
+        for callback in self._on_cancel:
+            callback()
+
+    def on_cancel(self, callback: Callable[[], object]) -> None:
+        """Have ``callback`` called, from another thread, when the task is cancelled."""
+        self._on_cancel.append(callback)
+
+    def wait(self) -> None:
+        """Wait until the task may go on, or is cancelled."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.cancelled or not self.paused)
+
+    def _set(self, *, paused: bool | None = None, cancelled: bool = False) -> None:
+        with self._changed:
+            self.paused = self.paused if paused is None else paused
+            self.cancelled = self.cancelled or cancelled
+            self.open = not (self.paused or self.cancelled)
+            self._changed.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """What a task is told at its start; plain JSON, so that it can cross a pipe."""
+
+    subtask_id: str
+    task_id: str | None
+    attempt: int
+    work_dir: str
+    config: Mapping[str, Any]
+    state: Mapping[str, Any]
+
+
+class TaskContext(Generic[ConfigT_co]):
+    """One task, as its hooks see it. Safe to use from several threads.
+
+    Attributes:
+        subtask_id: Datahub's id of this piece of work.
+        task_id: the id of the task it belongs to, where known.
+        config: the validated ``Config`` of the plugin.
+        attempt: 1, and one more each time the subtask is started again.
+        log: a logger whose records reach the supervisor's log.
+        work_dir: a private folder, kept across attempts.
+        output_dir: what is in here when ``process`` returns is uploaded.
+        state: what ``save_state`` saved, there again at the next attempt.
+    """
+
+    def __init__(
+        self, facts: TaskFacts, config: ConfigT_co, *, host: Host, gate: Gate, log: logging.Logger
+    ) -> None:
+        self.subtask_id = facts.subtask_id
+        self.task_id = facts.task_id
+        self.config = config
+        self.attempt = facts.attempt
+        self.log = log
+        self.work_dir = Path(facts.work_dir)
+        self.output_dir = self.work_dir / "output"
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        self.state: dict[str, Any] = dict(facts.state)
+        self._host = host
+        self._gate = gate
+        self._held = threading.RLock()
+        self._holding = False
+        self._sent = -1.0
+        self._pause_hook: Callable[[TaskStatus], None] = lambda _status: None
+
+    def __repr__(self) -> str:
+        return f"<TaskContext {self.subtask_id} attempt={self.attempt}>"
+
+    # Files
+
+    def download(self, name: str | None = None) -> Path:
+        """Fetch the input and return where it is, in ``work_dir``; a second call is free.
+
+        ``name`` is what to call the file; else it gets the name Datahub gives it.
+
+        Raises:
+            TransferError: the input cannot be had.
+            TaskCancelled: the task was cancelled meanwhile.
+        """
+        self.checkpoint()
+        return self._host.download(name)
+
+    def open_input(self) -> io.BufferedReader:
+        """The input as a seekable binary file that fetches only what is read."""
+        self.checkpoint()
+        return io.BufferedReader(_InputFile(self._host, self._host.input_size()), READ_AHEAD)
+
+    def upload(self, path: Path | str, name: str | None = None) -> UploadedFile:
+        """Put a file into storage, under its own name unless ``name`` is given.
+
+        Raises:
+            TransferError: the file cannot be read, or storage refuses it.
+            TaskCancelled: the task was cancelled meanwhile.
+        """
+        self.checkpoint()
+        return self._host.upload(Path(path).absolute(), name)
+
+    # Progress and control
+
+    def progress(self, percent: float) -> None:
+        """Say how much of the work is done, 0 to 100; it never falls.
+
+        Raises:
+            ValueError: for NaN.
+        """
+        if math.isnan(percent):
+            raise ValueError("progress must be a number from 0 to 100, not NaN")
+        percent = min(max(percent, 0.0), 100.0)
+        if percent - self._sent >= 1 or (percent == 100 and self._sent < percent):  # noqa: PLR2004
+            self._sent = percent
+            self._host.progress(percent)
+
+    def track(self, iterable: Iterable[Item], total: int | None = None) -> Iterator[Item]:
+        """Iterate with progress, pause and cancel taken care of.
+
+        ``total`` is the number of items; without it, and for what has no ``len``, there is no
+        progress.
+        """
+        if total is None and isinstance(iterable, Sized):
+            total = len(iterable)
+        for done, item in enumerate(iterable, 1):
+            self.checkpoint()
+            yield item
+            if total:
+                self.progress(done * 100 / total)
+
+    def checkpoint(self) -> None:
+        """Wait here while the task is paused.
+
+        Raises:
+            TaskCancelled: the task was cancelled. Let it pass.
+        """
+        if self._gate.open:
+            return
+        with self._held:
+            if self._gate.paused and not self._holding:
+                self._hold()
+        if self._gate.cancelled:
+            raise TaskCancelled(f"subtask {self.subtask_id} was cancelled")
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the task has been cancelled."""
+        return self._gate.cancelled
+
+    @property
+    def paused(self) -> bool:
+        """Whether the task is to pause, or has."""
+        return self._gate.paused
+
+    def _hold(self) -> None:
+        self._holding = True
+        try:
+            while self._gate.paused and not self._gate.cancelled:
+                self._pause_hook(TaskStatus.PAUSED)
+                self._host.confirm(TaskStatus.PAUSED)
+                self._gate.wait()
+                if not self._gate.cancelled:
+                    self._pause_hook(TaskStatus.RUNNING)
+                    self._host.confirm(TaskStatus.RUNNING)
+        finally:
+            self._holding = False
+
+    # State and child processes
+
+    def save_state(self, state: Mapping[str, Any] | None = None, /, **changes: Any) -> None:
+        """Save ``state`` for the next attempt: the mapping if given, with ``changes`` made.
+
+        Raises:
+            InvalidResultError: it is not JSON, or takes more than 1 MiB.
+        """
+        self.state = {**(self.state if state is None else state), **changes}
+        self._host.save_state(self.state)
+
+    def run(
+        self, argv: Sequence[str | Path], *, check: bool = True, **options: Any
+    ) -> CompletedProcess[Any]:
+        """Run a command that is ended when the task is; ``options`` as of ``subprocess.Popen``.
+
+        Raises:
+            PluginError: it cannot be started, or exits with another code than 0 (``check``).
+            TaskCancelled: the task was cancelled; the command has been ended.
+        """
+        from plugin_framework.plugin.command import run_command  # noqa: PLC0415
+
+        self.checkpoint()
+        return run_command([str(part) for part in argv], self._gate, check=check, options=options)
+
+
+class _InputFile(io.RawIOBase):
+    """A read-only view on the input; ``io.BufferedReader`` around it caches and reads ahead."""
+
+    def __init__(self, host: Host, size: int) -> None:
+        self._host = host
+        self._size = size
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError("negative seek position")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        wanted = min(len(view), self._size - self._position)
+        if wanted <= 0:
+            return 0
+        data = self._host.read_input(self._position, wanted)
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)

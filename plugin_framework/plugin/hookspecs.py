@@ -1,0 +1,95 @@
+"""The hooks: what a plugin implements, and what extensions wrap and observe.
+
+Order in one task: ``on_start``, ``process``, then one of ``on_success``, ``on_failure`` and
+``on_cancel``, then always ``on_finish``. A ``DatahubPlugin`` implements a hook by having a method of
+its name. An extension marks its own with ``hookimpl``, and may wrap any of them:
+
+    @hookimpl(wrapper=True)
+    def process(ctx):
+        result = yield
+        return result
+
+Whatever an extension raises is logged and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from plugin_framework.plugin.base import TaskResult
+    from plugin_framework.plugin.context import TaskContext
+    from plugin_framework.protocol.models import TaskStatus
+
+PROJECT = "datahub"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class TaskHooks:
+    """Called where the plugin's code runs."""
+
+    @hookspec
+    def on_start(self, ctx: TaskContext[Any]) -> None:
+        """Prepare. The task is running (status 1); a failure here fails it."""
+
+    @hookspec(firstresult=True)
+    def process(self, ctx: TaskContext[Any]) -> TaskResult | Mapping[str, Any] | None:
+        """Do the work and return its result. Files left in ``ctx.output_dir`` are uploaded."""
+
+    @hookspec
+    def on_pause(self, ctx: TaskContext[Any]) -> None:
+        """Called at the checkpoint where a pause takes hold, before status 2 is reported."""
+
+    @hookspec
+    def on_resume(self, ctx: TaskContext[Any]) -> None:
+        """Called at the same checkpoint when the task goes on, before status 1 is reported."""
+
+    @hookspec
+    def on_cancel(self, ctx: TaskContext[Any]) -> None:
+        """Clean up after a cancel, within the grace period; status 4 follows."""
+
+    @hookspec
+    def on_success(self, ctx: TaskContext[Any], result: TaskResult | Mapping[str, Any]) -> None:
+        """Called once the result is safe in the journal. Transfers are over."""
+
+    @hookspec
+    def on_failure(self, ctx: TaskContext[Any], error: BaseException) -> None:
+        """Called once the failure is safe in the journal, with what was raised."""
+
+    @hookspec
+    def on_finish(self, ctx: TaskContext[Any], status: TaskStatus) -> None:
+        """Called last, whatever happened, as long as the plugin's process lives."""
+
+
+class ObserverHooks:
+    """Called in the supervisor, in order, on a thread that delays nothing. For extensions."""
+
+    @hookspec
+    def datahub_status_changed(self, subtask_id: str, old: TaskStatus, new: TaskStatus) -> None:
+        """A status was decided and is on its way to Datahub."""
+
+    @hookspec
+    def datahub_progress(self, subtask_id: str, percent: int) -> None:
+        """The progress that heartbeats carry has risen to ``percent``, 0 to 100."""
+
+    @hookspec
+    def datahub_transfer(
+        self, subtask_id: str, direction: str, name: str, sent: int, total: int
+    ) -> None:
+        """A file moved on: ``sent`` of ``total`` bytes; ``direction`` is download or upload."""
+
+    @hookspec
+    def datahub_report_delivered(self, subtask_id: str, kind: str, body: bytes) -> None:
+        """Datahub acknowledged a report; ``kind`` is status or result, ``body`` the JSON sent."""
+
+    @hookspec
+    def datahub_stalled(self, subtask_id: str, seconds: float) -> None:
+        """The task is alive, but has made no progress for ``seconds``."""
+
+
+TASK_HOOKS = tuple(name for name in vars(TaskHooks) if not name.startswith("_"))
+OBSERVER_HOOKS = tuple(name for name in vars(ObserverHooks) if not name.startswith("_"))

@@ -1,0 +1,1 @@
+"""The Datahub API: wire models, signing, client (PROTOCOL.md)."""

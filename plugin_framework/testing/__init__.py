@@ -1,0 +1,1 @@
+"""Running plugins without a real Datahub."""

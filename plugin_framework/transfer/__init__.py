@@ -1,0 +1,1 @@
+"""Moving bytes between local files and object storage."""
