@@ -1,0 +1,222 @@
+"""The pipe between supervisor and plugin process: JSON messages, and nothing that is executed.
+
+From the plugin process come calls (``{"call", "id", "args"}``; without an id, no answer is wanted);
+back go answers (``{"answer": id, ...}``) and signals (``{"signal": "cancel"}``). Bytes follow their
+answer as a message of their own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import asdict, is_dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from plugin_framework import errors
+from plugin_framework.isolation.session import Ending, TaskHost, Verdict
+from plugin_framework.plugin.context import UploadedFile
+from plugin_framework.protocol.models import TaskStatus
+
+MESSAGE_LIMIT = 64 * 1024 * 1024
+"""Bytes of one message: more than any result or block that may pass."""
+
+CALLS = frozenset(
+    {"confirm", "download", "ended", "input_size", "progress", "read_input", "save_state", "upload"}
+)
+
+
+class Channel:
+    """One end of the pipe. Sending is safe from several threads; receiving is one thread's."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def send(self, message: Mapping[str, Any], data: bytes | None = None) -> None:
+        """Send a message, and after it its bytes, if it has any.
+
+        Raises:
+            OSError: the other end is gone.
+        """
+        text = json.dumps(message).encode()
+        with self._lock:
+            self._connection.send_bytes(text)
+            if data is not None:
+                self._connection.send_bytes(data)
+
+    def receive(self) -> dict[str, Any]:
+        """The next message.
+
+        Raises:
+            EOFError, OSError: the other end is gone.
+            ValueError: it is not a message.
+        """
+        message = json.loads(self._connection.recv_bytes(MESSAGE_LIMIT))
+        if not isinstance(message, dict):
+            raise ValueError("not a message")  # noqa: TRY004 - of the content, not of the call
+        return message
+
+    def receive_data(self) -> bytes:
+        """The bytes that follow an answer."""
+        return self._connection.recv_bytes(MESSAGE_LIMIT)
+
+    def close(self) -> None:
+        """Close this end."""
+        self._connection.close()
+
+
+class RemoteHost:
+    """The supervisor, as seen from the plugin process."""
+
+    def __init__(self, channel: Channel, on_signal: Callable[[str], None]) -> None:
+        self._channel = channel
+        self._on_signal = on_signal
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, Future[Any]] = {}
+
+    def listen(self) -> None:
+        """Take answers and signals until the supervisor is gone."""
+        try:
+            while True:
+                message = self._channel.receive()
+                if "signal" in message:
+                    self._on_signal(message["signal"])
+                else:
+                    self._settle(message)
+        except (EOFError, OSError):
+            return
+
+    def download(self, name: str | None) -> Path:
+        """See Host."""
+        return Path(self._ask("download", name))
+
+    def input_size(self) -> int:
+        """See Host."""
+        return int(self._ask("input_size"))
+
+    def read_input(self, offset: int, size: int) -> bytes:
+        """See Host."""
+        data: bytes = self._ask("read_input", offset, size)
+        return data
+
+    def upload(self, path: Path, name: str | None) -> UploadedFile:
+        """See Host."""
+        return UploadedFile(**self._ask("upload", str(path), name))
+
+    def progress(self, percent: float) -> None:
+        """See Host."""
+        self._tell("progress", percent)
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """See Host."""
+        self._ask("save_state", dict(state))
+
+    def confirm(self, status: TaskStatus) -> None:
+        """See Host."""
+        self._ask("confirm", int(status))
+
+    def ended(self, ending: Ending) -> Verdict:
+        """See TaskHost."""
+        return Verdict(**self._ask("ended", ending.as_json()))
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Hand a log record over."""
+        self._tell("log", dict(record))
+
+    def _tell(self, call: str, *args: Any) -> None:
+        self._channel.send({"call": call, "args": args})
+
+    def _ask(self, call: str, *args: Any) -> Any:
+        number = next(self._ids)
+        future = self._waiting[number] = Future()
+        self._channel.send({"call": call, "id": number, "args": args})
+        return future.result()
+
+    def _settle(self, message: dict[str, Any]) -> None:
+        future = self._waiting.pop(message["answer"])
+        if message.get("data"):
+            future.set_result(self._channel.receive_data())
+        elif "error" in message:
+            future.set_exception(_error_from(message["error"]))
+        else:
+            future.set_result(message.get("value"))
+
+
+def serve(
+    channel: Channel, host: TaskHost, pool: Executor, on_log: Callable[[dict[str, Any]], None]
+) -> None:
+    """Answer a plugin process until it is gone. Calls that take long run on the pool.
+
+    Raises:
+        ValueError: what came is not a message of this protocol.
+    """
+    while True:
+        try:
+            message = channel.receive()
+        except (EOFError, OSError):
+            return
+        call, args = message.get("call"), message.get("args")
+        if call == "log" and isinstance(args, list):
+            on_log(args[0])
+        elif call == "progress" and isinstance(args, list):
+            host.progress(*args)
+        elif call in CALLS and isinstance(args, list):
+            pool.submit(_answer, channel, host, message)
+        else:
+            raise ValueError(f"the plugin process called {call!r}")
+
+
+def _answer(channel: Channel, host: TaskHost, message: dict[str, Any]) -> None:
+    answer: dict[str, Any] = {"answer": message["id"]}
+    data = None
+    try:
+        value = _invoke(host, message["call"], message["args"])
+        if isinstance(value, bytes):
+            answer["data"], data = True, value
+        else:
+            answer["value"] = value
+    except BaseException as error:  # noqa: BLE001 - raised where the call came from
+        answer["error"] = _error_to(error)
+    try:
+        channel.send(answer, data)
+    except OSError:
+        # The plugin process is gone; the runner has noticed.
+        return
+
+
+def _invoke(host: TaskHost, call: str, args: list[Any]) -> Any:
+    if call == "ended":
+        args = [Ending(**args[0])]
+    elif call == "confirm":
+        args = [TaskStatus(args[0])]
+    elif call == "upload":
+        args = [Path(args[0]), args[1]]
+    value = getattr(host, call)(*args)
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _error_to(error: BaseException) -> dict[str, Any]:
+    known = isinstance(error, errors.DatahubError | errors.TaskInterrupted)
+    if not known:
+        logging.getLogger("datahub.isolation").error("an internal error", exc_info=error)
+    plain = {k: v for k, v in vars(error).items() if isinstance(v, str | int | float | None)}
+    kind = type(error).__name__ if known else "DatahubError"
+    return {"kind": kind, "message": str(error), "attributes": plain if known else {}}
+
+
+def _error_from(error: dict[str, Any]) -> BaseException:
+    kind = getattr(errors, error["kind"], errors.DatahubError)
+    made: BaseException = kind.__new__(kind, error["message"])
+    made.args = (error["message"],)
+    made.__dict__.update(error["attributes"])
+    return made
+
+

@@ -1,0 +1,210 @@
+"""The process that has a plugin imported, and forks one process for each task.
+
+Started by ``process.py`` with an environment free of secrets; it talks over one Unix socket, given
+by file descriptor: ``load`` first, then any number of ``check`` and ``fork``. It ends, and all its
+tasks with it, when the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import json
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
+
+from plugin_framework.errors import ConfigurationError
+from plugin_framework.isolation.channel import Channel, RemoteHost
+from plugin_framework.isolation.session import run_hooks
+from plugin_framework.plugin.base import DatahubPlugin, parse_config
+from plugin_framework.plugin.command import die_with_parent
+from plugin_framework.plugin.context import Gate, TaskFacts
+from plugin_framework.plugin.loader import PluginRef, load_extensions
+
+CONTROL_LIMIT = 1024 * 1024
+
+
+class ForkServer:
+    """Serves one supervisor over its control socket."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._plugin: type[DatahubPlugin] = DatahubPlugin
+        self._extensions: dict[str, object] = {}
+        self._tasks: set[int] = set()
+
+    def serve(self) -> None:
+        """Serve until the supervisor is gone."""
+        wakeup, wakeup_in = socket.socketpair()
+        wakeup.setblocking(False)
+        wakeup_in.setblocking(False)
+        signal.set_wakeup_fd(wakeup_in.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        # A terminal or a service manager signals every process; the supervisor decides for all.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._control, selectors.EVENT_READ)
+            selector.register(wakeup, selectors.EVENT_READ)
+            while True:
+                for key, _ in selector.select():
+                    if key.fileobj is wakeup:
+                        wakeup.recv(4096)
+                        self._reap()
+                    elif not self._handle():
+                        self._kill_all()
+                        return
+
+    def _handle(self) -> bool:
+        data, fds, _, _ = socket.recv_fds(self._control, CONTROL_LIMIT, 2)
+        if not data:
+            return False
+        message = json.loads(data)
+        if "fork" in message:
+            self._fork(*fds)
+        elif "check" in message:
+            self._check(message["check"])
+        else:
+            self._load(message["load"], message["path"])
+        return True
+
+    def _load(self, ref: dict[str, Any], path: list[str]) -> None:
+        sys.path[:] = path
+        try:
+            self._plugin = plugin = PluginRef(**ref).load()
+        except ConfigurationError as error:
+            self._send(problems=error.problems)
+            return
+        self._extensions = load_extensions()
+        gc.collect()
+        gc.freeze()
+        self._send(isolation=plugin.isolation, timeout_seconds=plugin.timeout_seconds)
+
+    def _check(self, config: dict[str, Any]) -> None:
+        try:
+            parse_config(self._plugin, config)
+        except ConfigurationError as error:
+            self._send(problems=error.problems)
+        else:
+            self._send()
+
+    def _fork(self, channel: int, output: int) -> None:
+        pid = os.fork()
+        if pid == 0:
+            self._control.close()
+            run_child(self._plugin, self._extensions, Connection(channel), output)
+        os.close(channel)
+        os.close(output)
+        self._tasks.add(pid)
+        self._send(forked=pid)
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                if pid in self._tasks:
+                    self._tasks.discard(pid)
+                    code = os.waitstatus_to_exitcode(status)
+                    self._send(exited=pid, code=code, peak_kib=usage.ru_maxrss)
+
+    def _kill_all(self) -> None:
+        for pid in self._tasks:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+
+    def _send(self, **message: Any) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._control.send(json.dumps(message).encode())
+
+
+def run_child(
+    plugin: type[DatahubPlugin], extensions: dict[str, object], connection: Connection, output: int
+) -> NoReturn:
+    """Be the plugin process of one task."""
+    code = 1
+    try:
+        _become_leader(output)
+        channel = Channel(connection)
+        start = channel.receive()
+        gate = Gate()
+        remote = RemoteHost(channel, lambda name: getattr(gate, name)())
+        log = _log_through(remote, start["plugin"], start["log_level"])
+        threading.Thread(target=_listen, args=(remote,), daemon=True).start()
+        run_hooks(
+            plugin,
+            TaskFacts(**start["facts"]),
+            host=remote,
+            gate=gate,
+            log=log,
+            extensions=extensions,
+        )
+        code = 0
+    finally:
+        # Threads and exit handlers that the author's code left behind have no say any more.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os._exit(code)
+
+
+def _become_leader(output: int) -> None:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.setsid()
+    die_with_parent()
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    os.close(null)
+    os.close(output)
+    faulthandler.enable()
+    if "numpy" in sys.modules:
+        # All tasks fork from one state; the standard library's random reseeds by itself.
+        sys.modules["numpy"].random.seed()
+
+
+def _listen(remote: RemoteHost) -> None:
+    remote.listen()
+    # The supervisor is gone: nothing of this task may stay behind.
+    os.killpg(0, signal.SIGKILL)
+
+
+def _log_through(remote: RemoteHost, plugin: str, level: int) -> logging.Logger:
+    logging.basicConfig(handlers=[_RemoteHandler(remote)], level=level, force=True)
+    return logging.getLogger(f"datahub.plugin.{plugin}")
+
+
+class _RemoteHandler(logging.Handler):
+    """Hands log records over to the supervisor, as plain JSON."""
+
+    def __init__(self, remote: RemoteHost) -> None:
+        super().__init__()
+        self._remote = remote
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = self.format(record)
+            self._remote.log({"name": record.name, "level": record.levelno, "message": message})
+        except Exception:  # noqa: BLE001 - as every logging handler does
+            self.handleError(record)
+
+
+def main(control: int) -> None:
+    """Serve on the control socket of that file descriptor; its end-of-file ends us."""
+    ForkServer(socket.socket(fileno=control)).serve()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

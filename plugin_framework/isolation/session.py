@@ -1,0 +1,154 @@
+"""Runs the hooks of one task, in order, wherever that is."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+import pluggy
+
+from plugin_framework.errors import PluginError, TaskCancelled, TaskError
+from plugin_framework.plugin.async_hooks import AsyncHooks
+from plugin_framework.plugin.base import (
+    DatahubPlugin,
+    TaskResult,
+    checked_json,
+    parse_config,
+    result_json,
+)
+from plugin_framework.plugin.context import Gate, Host, TaskContext, TaskFacts, UploadedFile
+from plugin_framework.plugin.manager import task_manager
+from plugin_framework.protocol.models import TaskStatus
+
+STATE_LIMIT = 1024 * 1024
+"""Bytes of JSON that saved state may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the author's code ended.
+
+    ``result`` is the JSON object it returned; ``error`` is one line on what it raised.
+    """
+
+    kind: Literal["returned", "failed", "cancelled"]
+    result: dict[str, Any] | None = None
+    error: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as plain JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the supervisor made of an ending; it is in the journal."""
+
+    status: int
+    error: str | None = None
+
+
+class TaskHost(Host, Protocol):
+    """A context's host that also takes the ending."""
+
+    def ended(self, ending: Ending) -> Verdict:
+        """The author's code has ended; upload what it left, and settle the outcome."""
+
+
+def run_hooks(
+    plugin: type[DatahubPlugin],
+    facts: TaskFacts,
+    *,
+    host: TaskHost,
+    gate: Gate,
+    log: logging.Logger,
+    extensions: Mapping[str, object],
+) -> None:
+    """Run one task's hooks to their end. Whatever they raise becomes its ending."""
+    async_hooks = AsyncHooks(gate)
+    try:
+        try:
+            manager = task_manager(plugin(), extensions, async_hooks)
+            config = parse_config(plugin, facts.config)
+        except Exception as error:  # noqa: BLE001 - the author's constructors may raise anything
+            log.debug("the plugin could not be set up", exc_info=True)
+            host.ended(Ending("failed", error=describe(error)))
+            return
+        ctx = TaskContext(facts, config, host=_CheckedHost(host), gate=gate, log=log)
+        _run(manager.hook, ctx, host, log)
+    finally:
+        async_hooks.close()
+
+
+def describe(error: BaseException) -> str:
+    """One line on an error: its message alone where it is meant for people."""
+    text = " ".join(str(error).split())
+    if isinstance(error, TaskError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _run(hook: pluggy.HookRelay, ctx: TaskContext[Any], host: TaskHost, log: logging.Logger) -> None:
+    def pause_hook(status: TaskStatus) -> None:
+        (hook.on_pause if status is TaskStatus.PAUSED else hook.on_resume)(ctx=ctx)
+
+    ctx._pause_hook = pause_hook  # noqa: SLF001 - the context is made before its hooks
+    ending, returned, error = _work(hook, ctx, log)
+    if ending.kind == "cancelled":
+        _after(log, lambda: hook.on_cancel(ctx=ctx))
+    verdict = host.ended(ending)
+    status = TaskStatus(verdict.status)
+    if status is TaskStatus.COMPLETED:
+        _after(log, lambda: hook.on_success(ctx=ctx, result=returned))
+    elif status is TaskStatus.FAILED:
+        failure = error or PluginError(verdict.error or "the task failed")
+        _after(log, lambda: hook.on_failure(ctx=ctx, error=failure))
+    elif ending.kind != "cancelled":
+        _after(log, lambda: hook.on_cancel(ctx=ctx))
+    _after(log, lambda: hook.on_finish(ctx=ctx, status=status))
+
+
+def _work(
+    hook: pluggy.HookRelay, ctx: TaskContext[Any], log: logging.Logger
+) -> tuple[Ending, Any, BaseException | None]:
+    try:
+        hook.on_start(ctx=ctx)
+        returned = hook.process(ctx=ctx)
+        returned = TaskResult() if returned is None else returned
+        return Ending("returned", result=result_json(returned)), returned, None
+    except TaskCancelled:
+        return Ending("cancelled"), None, None
+    except TaskError as error:
+        return Ending("failed", error=describe(error)), None, error
+    except BaseException as error:  # noqa: BLE001 - SystemExit and the like fail a task too
+        log.error("%s", "".join(traceback.format_exception(error)).rstrip())
+        return Ending("failed", error=describe(error)), None, error
+
+
+def _after(log: logging.Logger, call: Any) -> None:
+    try:
+        call()
+    except BaseException:  # noqa: BLE001 - the outcome stands, whatever comes after it
+        log.exception("a hook that runs after the work failed; the outcome stands")
+
+
+class _CheckedHost:
+    """Passes everything on; what is not JSON is refused here, where the author's code is."""
+
+    def __init__(self, host: Host) -> None:
+        self.download = host.download
+        self.input_size = host.input_size
+        self.read_input = host.read_input
+        self.upload = host.upload
+        self.progress = host.progress
+        self.confirm = host.confirm
+        self._save_state = host.save_state
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Keep the state, if it is JSON and small enough."""
+        self._save_state(checked_json(dict(state), what="the saved state", limit=STATE_LIMIT))
+
+

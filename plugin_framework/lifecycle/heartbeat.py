@@ -1,0 +1,102 @@
+"""Periodic calls: heartbeats, and asking whether to pause or cancel. By APScheduler."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+
+POOL_SIZE = 32
+
+
+class MonotonicZone(tzinfo):
+    """A time zone in which "now" comes from the monotonic clock.
+
+    APScheduler goes by the wall clock, and a clock set back by an hour would silence every job for
+    that hour. Its only source of time is ``datetime.now(timezone)``, so this makes it immune.
+    """
+
+    def utcoffset(self, _when: datetime | None) -> timedelta:
+        """No offset: within the scheduler this zone is all there is."""
+        return timedelta(0)
+
+    def dst(self, _when: datetime | None) -> timedelta:
+        """None."""
+        return timedelta(0)
+
+    def tzname(self, _when: datetime | None) -> str:
+        """A name for logs."""
+        return "monotonic"
+
+    def fromutc(self, _when: datetime) -> datetime:
+        """Now, whatever the wall clock says."""
+        return datetime.fromtimestamp(0, UTC).replace(tzinfo=self) + timedelta(
+            seconds=time.monotonic()
+        )
+
+
+class Every(BaseTrigger):  # type: ignore[misc] - APScheduler ships no types
+    """Fires now, and then at a fixed interval in seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._interval = timedelta(seconds=seconds)
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        """The next time; APScheduler's contract."""
+        return now if previous is None else max(previous + self._interval, now)
+
+
+class Ticker:
+    """One scheduler for all periodic calls of a supervisor.
+
+    A call that is late is made once, not several times, and never beside itself.
+    """
+
+    def __init__(self) -> None:
+        self._scheduler = BackgroundScheduler(
+            timezone=MonotonicZone(),
+            executors={"default": ThreadPoolExecutor(POOL_SIZE)},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+            daemon=True,
+        )
+        self._scheduler.start()
+
+    def start(self, seconds: float, call: Callable[[], object]) -> Tick:
+        """Make ``call`` now and every so many seconds, until the tick is stopped."""
+        tick = Tick(call)
+        tick.job = self._scheduler.add_job(tick.run, Every(seconds))
+        return tick
+
+    def close(self) -> None:
+        """Stop everything; calls under way end by themselves."""
+        self._scheduler.shutdown(wait=False)
+
+
+class Tick:
+    """One periodic call."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self._lock = threading.Lock()
+        self._stopped = False
+        self.job: object | None = None
+
+    def run(self) -> None:
+        """Make the call, unless stopped meanwhile."""
+        with self._lock:
+            if not self._stopped:
+                self._call()
+
+    def stop(self) -> None:
+        """Make no further call. A call under way has ended when this returns."""
+        self._stopped = True
+        if self.job is not None:
+            self.job.remove()  # type: ignore[attr-defined] - APScheduler ships no types
+            self.job = None
+        with self._lock:
+            return

@@ -1,0 +1,172 @@
+"""Finds plugins and extensions by their entry points, and loads the ones asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import logging
+import sys
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from plugin_framework.errors import PluginLoadError, PluginNotFoundError
+from plugin_framework.plugin.base import DatahubPlugin
+from plugin_framework.plugin.hookspecs import TASK_HOOKS
+from plugin_framework.plugin.manager import hooks_of
+
+PLUGIN_GROUP = "datahub.plugins"
+EXTENSION_GROUP = "datahub.extensions"
+
+log = logging.getLogger("datahub.loader")
+
+
+@dataclass(frozen=True, slots=True)
+class PluginRef:
+    """Where a plugin class is, so that another process can load it.
+
+    ``file`` is the source of a module that cannot be imported by its name, such as a script.
+    """
+
+    name: str
+    version: str
+    module: str
+    attribute: str
+    file: str | None = None
+
+    def load(self) -> type[DatahubPlugin]:
+        """Import the plugin class.
+
+        Raises:
+            PluginLoadError: it cannot be imported, or is not a usable plugin.
+        """
+        plugin = _import(self)
+        if not (isinstance(plugin, type) and issubclass(plugin, DatahubPlugin)):
+            raise PluginLoadError(
+                f"plugin {self.name}: {self.module}:{self.attribute} is not a DatahubPlugin class"
+            )
+        _check_hooks(plugin)
+        return plugin
+
+
+def installed_plugins() -> dict[str, PluginRef]:
+    """The plugins that installed distributions declare, by name; nothing is imported."""
+    return {
+        point.name: PluginRef(
+            point.name, point.dist.version if point.dist else "", point.module, point.attr
+        )
+        for point in sorted(entry_points(group=PLUGIN_GROUP))
+    }
+
+
+def find_plugin(name: str) -> PluginRef:
+    """The plugin of that name, or of an import reference such as ``package.module:Class``.
+
+    Raises:
+        PluginNotFoundError: naming what comes close.
+    """
+    module, colon, attribute = name.partition(":")
+    if colon:
+        return PluginRef(attribute, "", module, attribute)
+    plugins = installed_plugins()
+    if name in plugins:
+        return plugins[name]
+    near = difflib.get_close_matches(name, plugins, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "see datahub-plugin list"
+    raise PluginNotFoundError(f"no plugin is called {name!r}: {hint}")
+
+
+def ref_of(plugin: type[DatahubPlugin]) -> PluginRef:
+    """The reference by which another process can load a class at hand."""
+    if not (isinstance(plugin, type) and issubclass(plugin, DatahubPlugin)):
+        raise PluginLoadError(f"{plugin!r} is not a DatahubPlugin class")
+    module = sys.modules.get(plugin.__module__)
+    name = plugin.name or plugin.__name__
+    for ref in installed_plugins().values():
+        if (ref.module, ref.attribute) == (plugin.__module__, plugin.__qualname__):
+            return ref
+    _check_hooks(plugin)
+    return PluginRef(
+        name,
+        plugin.version,
+        plugin.__module__,
+        plugin.__qualname__,
+        getattr(module, "__file__", None),
+    )
+
+
+def load_extensions() -> dict[str, object]:
+    """The installed extensions by name. One that cannot be imported is logged and left out."""
+    found = {}
+    for point in sorted(entry_points(group=EXTENSION_GROUP)):
+        try:
+            found[point.name] = _instance(point)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it must not stop a task
+            log.warning("extension %s cannot be loaded: %s", point.name, _reason(error))
+    return found
+
+
+def _instance(point: EntryPoint) -> object:
+    extension = point.load()
+    return extension() if isinstance(extension, type) else extension
+
+
+def _import(ref: PluginRef) -> Any:
+    if "<locals>" in ref.attribute:
+        raise PluginLoadError(
+            f"plugin {ref.name} is defined inside a function, where a process of its own cannot"
+            " import it: move it to module level, or run it with isolation='thread'"
+        )
+    try:
+        found: Any = _module(ref)
+        for part in ref.attribute.split("."):
+            found = getattr(found, part)
+    except (Exception, SystemExit) as error:
+        log.debug("plugin %s cannot be imported", ref.name, exc_info=error)
+        raise PluginLoadError(
+            f"plugin {ref.name} cannot be imported from {ref.module}:{ref.attribute}:"
+            f" {_reason(error)}"
+        ) from error
+    return found
+
+
+def _module(ref: PluginRef) -> Any:
+    if ref.module != "__main__":
+        try:
+            return importlib.import_module(ref.module)
+        except ModuleNotFoundError as error:
+            is_it = error.name is not None and f"{ref.module}.".startswith(f"{error.name}.")
+            if ref.file is None or not is_it:
+                raise
+    return _module_of_file(ref.file)
+
+
+def _module_of_file(file: str | None) -> Any:
+    if file is None:
+        raise PluginLoadError("it was not defined in a file")
+    name = f"datahub_plugin_of_{Path(file).stem}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        if spec is None or spec.loader is None:
+            raise PluginLoadError(f"{file} is not a Python file")
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+def _check_hooks(plugin: type[DatahubPlugin]) -> None:
+    if "process" not in hooks_of(plugin):
+        raise PluginLoadError(f"plugin {plugin.__name__} has no process(self, ctx)")
+    for name in filter(lambda name: name.startswith("on_"), vars(plugin)):
+        near = difflib.get_close_matches(name, TASK_HOOKS, n=1, cutoff=0.8)
+        if near and name not in TASK_HOOKS:
+            raise PluginLoadError(
+                f"plugin {plugin.__name__}: {name} is not a hook; did you mean {near[0]}?"
+            )
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
