@@ -1,0 +1,263 @@
+"""What the variables take: checks that say what is expected, and the types made of them."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeAlias, TypeVar, get_args
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+PREFIX = "DATAHUB_"
+
+LONGEST_SECONDS = 366 * 24 * 3600
+"""Clocks and sockets overflow on much longer waits."""
+
+_Text = TypeVar("_Text", bound=str | SecretStr)
+_LONGEST_SIZE = 30
+_DEFAULT_SECRETS_DIR = Path("/run/secrets")
+_PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+
+BROKER = "a RabbitMQ address, such as amqp://user:password@host:5672/vhost"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepts:
+    """What a setting takes, as error lines and the reference page say it.
+
+    ``default`` is for people, where the value itself says too little.
+    """
+
+    expected: str
+    default: str = ""
+    secret: bool = False
+
+
+def accepts(field: FieldInfo) -> Accepts:
+    """What the field takes; the words of a Literal speak for themselves."""
+    for entry in field.metadata:
+        if isinstance(entry, Accepts):
+            return entry
+    *words, last = get_args(field.annotation)
+    return Accepts(f"{', '.join(words)} or {last}")
+
+
+def variable_of(*place: str) -> str:
+    """The environment variable of a field, or of a nested field."""
+    return PREFIX + "__".join(place).upper()
+
+
+def _refused(expected: str) -> PydanticCustomError:
+    return PydanticCustomError("setting_refused", "expected {expected}", {"expected": expected})
+
+
+def _missing(variable: str, expected: str) -> PydanticCustomError:
+    return PydanticCustomError(
+        "setting_missing",
+        "{variable} is not set: expected {expected}",
+        {"variable": PREFIX + variable, "expected": expected},
+    )
+
+
+def _split_url(url: str, schemes: tuple[str, ...]) -> SplitResult | None:
+    """The parts of an absolute URL, or None. ``urlsplit`` alone drops line breaks silently."""
+    if re.search(r"[\s\\\x00-\x1f\x7f\ud800-\udfff]", url):
+        return None
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises ValueError unless it is a port number
+    except ValueError:
+        return None
+    return parts if parts.hostname and parts.scheme in schemes else None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def datahub_address(url: str, info: ValidationInfo) -> str:
+    """Refuse what is no plain Datahub address, and http:// to another machine."""
+    parts = _split_url(url, ("http", "https"))
+    if parts is None:
+        raise ValueError("no HTTP address")
+    if "@" in parts.netloc or "?" in url or "#" in url:
+        raise _refused("an address without user name, password, query or fragment")
+    # Absent from info.data when it is itself wrong: then its own line is enough.
+    insecure_is_fine = info.data.get("allow_insecure", True)
+    if parts.scheme == "http" and not insecure_is_fine and not _is_loopback(parts.hostname or ""):
+        raise _refused(
+            "https:// (http:// leaves this machine only with DATAHUB_ALLOW_INSECURE=true)"
+        )
+    return url.rstrip("/")
+
+
+def proxy_address(proxy: SecretStr) -> SecretStr:
+    """Take ``env`` or a proxy's URL."""
+    url = proxy.get_secret_value()
+    if url != "env" and _split_url(url, _PROXY_SCHEMES) is None:
+        raise ValueError("no proxy address")
+    return proxy
+
+
+def broker_address(broker: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    """Demand a broker where the engine needs one."""
+    if broker is None:
+        if info.data.get("engine") == "celery":
+            raise _missing("BROKER_URL", f"{BROKER}, for DATAHUB_ENGINE=celery")
+    elif not re.match(r"[a-z][a-z0-9+.-]*://[\x21-\x7e]+\Z", broker.get_secret_value()):
+        raise ValueError("no broker address")
+    return broker
+
+
+def _unicode(text: _Text) -> _Text:
+    plain = text if isinstance(text, str) else text.get_secret_value()
+    # Bytes that are not UTF-8 come out of the environment as lone surrogates.
+    if not plain or re.search(r"[\ud800-\udfff]", plain):
+        raise ValueError("no Unicode text")
+    return text
+
+
+def _header_text(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[\x21-\x7e]+", secret.get_secret_value()):
+        raise _refused("printable ASCII characters without spaces (it goes into an HTTP header)")
+    return secret
+
+
+def key_and_secret(secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    """Demand an API secret with an API key, and the reverse."""
+    if "api_key" in info.data and (info.data["api_key"] is None) != (secret is None):
+        absent, present = ("SECRET", "KEY") if secret is None else ("KEY", "SECRET")
+        raise _missing(f"API_{absent}", f"the one that belongs to {PREFIX}API_{present}")
+    return secret
+
+
+def _not_too_long(seconds: float) -> float:
+    if seconds > LONGEST_SECONDS:
+        raise _refused(f"at most {LONGEST_SECONDS} seconds (a year)")
+    return seconds
+
+
+def _in_any_case(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    if isinstance(value, str):
+        for spelled in (value.strip().lower(), value.strip().upper()):
+            with suppress(ValidationError):
+                return handler(spelled)
+    return handler(value)
+
+
+def size_or(word: str) -> BeforeValidator:
+    """Take ``word`` for None, and anything else for a size such as ``16MiB``."""
+
+    def read(value: object) -> object:
+        if isinstance(value, str) and value.strip().lower() == word:
+            return None
+        if isinstance(value, str) and len(value) > _LONGEST_SIZE:
+            raise _refused("a shorter size")  # ByteSize overflows on it
+        return value
+
+    return BeforeValidator(read)
+
+
+def _host_pattern(pattern: object) -> str:
+    host = str(pattern).strip().lower().removeprefix("[").removesuffix("]")
+    with suppress(ValueError):
+        return str(ipaddress.ip_address(host))
+    if not re.fullmatch(r"[a-z0-9*._-]+", host):
+        raise ValueError("no host pattern")
+    return host
+
+
+def host_patterns(value: object) -> object:
+    """Split at commas; ``any`` is no pattern at all."""
+    if isinstance(value, str):
+        value = () if value.strip().lower() == "any" else value.split(",")
+    if not isinstance(value, Iterable):
+        return value
+    return tuple(_host_pattern(pattern) for pattern in value if str(pattern).strip())
+
+
+def absolute(path: Path) -> Path:
+    """Expand ``~`` and make the path independent of the current folder."""
+    try:
+        return path.expanduser().absolute()
+    except (RuntimeError, OSError):
+        raise _refused("an absolute path (there is no such home or current folder)") from None
+
+
+def state_folder(path: Path) -> Path:
+    """Refuse what is there and is no folder."""
+    path = absolute(path)
+    if os.access(path, os.F_OK) and not path.is_dir():
+        raise _refused("a folder (this is a file)")
+    return path
+
+
+def readable_file(path: Path) -> Path:
+    """Refuse what is not there, is no file or may not be read."""
+    path = absolute(path)
+    # In this order: is_file raises where a folder above may not be searched, access does not.
+    if not os.access(path, os.R_OK) or not path.is_file():
+        raise ValueError("no readable file")
+    return path
+
+
+def readable_folder(path: Path) -> Path:
+    """Refuse what is not there, is no folder or may not be listed."""
+    path = absolute(path)
+    if not os.access(path, os.R_OK | os.X_OK) or not path.is_dir():
+        raise ValueError("no readable folder")
+    return path
+
+
+def default_ca_bundle() -> Path | None:
+    """``SSL_CERT_FILE``; as OpenSSL does, a file that is not there is taken for none."""
+    path = os.environ.get("SSL_CERT_FILE")
+    with suppress(ValueError):
+        return readable_file(Path(path)) if path else None
+    return None
+
+
+def default_secrets_dir() -> Path | None:
+    """Where container platforms mount secrets, if there is such a folder here."""
+    with suppress(ValueError):
+        return readable_folder(_DEFAULT_SECRETS_DIR)
+    return None
+
+
+AnyCase = WrapValidator(_in_any_case)
+_Seconds: TypeAlias = Annotated[float, Field(allow_inf_nan=False), AfterValidator(_not_too_long)]
+
+Text: TypeAlias = Annotated[
+    Annotated[str, AfterValidator(_unicode)] | None, Accepts("Unicode text that is not empty")
+]
+Interval: TypeAlias = Annotated[_Seconds, Field(gt=0), Accepts("a number greater than 0 (seconds)")]
+Wait: TypeAlias = Annotated[_Seconds, Field(ge=0), Accepts("a number of 0 or more (seconds)")]
+IntervalOrOff: TypeAlias = Annotated[
+    _Seconds, Field(ge=0), Accepts("a number of 0 or more (seconds; 0: off)")
+]
+HeaderSecret: TypeAlias = Annotated[
+    Annotated[SecretStr, AfterValidator(_header_text)] | None,
+    Accepts("printable ASCII characters", secret=True),
+]
+ApiSecret: TypeAlias = Annotated[
+    Annotated[SecretStr, AfterValidator(_unicode)] | None,
+    Accepts("Unicode text that is not empty", secret=True),
+]

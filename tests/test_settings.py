@@ -1,0 +1,500 @@
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from plugin_framework.errors import SettingsError
+from plugin_framework.settings import (
+    Settings,
+    TransferSettings,
+    describe_settings,
+    load_settings,
+    secret_variables,
+    unknown_variables,
+)
+
+CANARY = "canary-5f1d"
+
+UNSET = (
+    *("BASE_URL", "API_KEY", "API_SECRET", "API_SECRET_PREVIOUS", "TOKEN"),
+    *("SUBTASK_ID", "TASK_ID", "PLUGIN", "CONFIG", "CA_BUNDLE", "PROXY", "BROKER_URL"),
+    *("TRANSFER__CHUNK_SIZE", "TRANSFER__BANDWIDTH"),
+)
+DEFAULTS: dict[str, object] = dict.fromkeys(UNSET) | {
+    "HEARTBEAT_SECONDS": 30,
+    "POLL_SECONDS": 5,
+    "CONNECT_TIMEOUT": 5,
+    "REQUEST_DEADLINE": 60,
+    "STARTUP_DEADLINE": 60,
+    "DELIVERY_DEADLINE": 600,
+    "ISOLATION": "process",
+    "GRACE_SECONDS": 30,
+    "STALL_SECONDS": 0,
+    "TIMEOUT_SECONDS": 0,
+    "ON_SHUTDOWN": "fail",
+    "ON_INTERRUPTED": "resume",
+    "UPLOAD_FIELDS": "sample",
+    "TRANSFER__CONCURRENCY": 4,
+    "TRANSFER__ALLOWED_HOSTS": (),
+    "TRANSFER__DIGEST": "sha256",
+    "MAX_CONCURRENCY": len(os.sched_getaffinity(0)),
+    "MAX_QUEUE": 1000,
+    "ENGINE": "local",
+    "LOG_LEVEL": "INFO",
+    "LOG_FORMAT": "auto",
+    "ALLOW_INSECURE": False,
+}
+
+GOOD = [
+    ("BASE_URL", "https://datahub.example.com/", "https://datahub.example.com"),
+    ("BASE_URL", "https://example.com:8443/hub//", "https://example.com:8443/hub"),
+    ("TOKEN", CANARY, SecretStr(CANARY)),
+    ("SUBTASK_ID", "task_001_ingest", "task_001_ingest"),
+    ("TASK_ID", "task_001", "task_001"),
+    ("PLUGIN", "word-count", "word-count"),
+    ("CONFIG", '{"a": 1}', '{"a": 1}'),
+    ("STATE_DIR", "/var/lib/state", Path("/var/lib/state")),
+    ("HEARTBEAT_SECONDS", "0.5", 0.5),
+    ("POLL_SECONDS", "0", 0),
+    ("CONNECT_TIMEOUT", "1", 1),
+    ("REQUEST_DEADLINE", "1e2", 100),
+    ("STARTUP_DEADLINE", "0", 0),
+    ("DELIVERY_DEADLINE", "0", 0),
+    ("ISOLATION", "Thread", "thread"),
+    ("GRACE_SECONDS", "0", 0),
+    ("STALL_SECONDS", "90", 90),
+    ("TIMEOUT_SECONDS", "3600", 3600),
+    ("ON_SHUTDOWN", "leave", "leave"),
+    ("ON_INTERRUPTED", "fail", "fail"),
+    ("CA_BUNDLE", sys.executable, Path(sys.executable)),
+    ("PROXY", "env", SecretStr("env")),
+    ("PROXY", "socks5h://u:p@localhost:1080", SecretStr("socks5h://u:p@localhost:1080")),
+    ("UPLOAD_FIELDS", "joined", "joined"),
+    ("TRANSFER__CHUNK_SIZE", "16MiB", 16 * 1024 * 1024),
+    ("TRANSFER__CHUNK_SIZE", "5242880", 5242880),
+    ("TRANSFER__CHUNK_SIZE", "auto", None),
+    ("TRANSFER__CONCURRENCY", "64", 64),
+    ("TRANSFER__ALLOWED_HOSTS", "*.Example.com,[::1], a,", ("*.example.com", "::1", "a")),
+    ("TRANSFER__ALLOWED_HOSTS", "any", ()),
+    ("TRANSFER__BANDWIDTH", "5MB", 5_000_000),
+    ("TRANSFER__BANDWIDTH", "none", None),
+    ("TRANSFER__DIGEST", "none", "none"),
+    ("MAX_CONCURRENCY", "3", 3),
+    ("MAX_QUEUE", "0", 0),
+    ("ENGINE", "local", "local"),
+    ("BROKER_URL", "amqp://u:p@localhost//", SecretStr("amqp://u:p@localhost//")),
+    ("LOG_LEVEL", "debug", "DEBUG"),
+    ("LOG_FORMAT", "json", "json"),
+    ("ALLOW_INSECURE", "true", True),
+]
+
+SECONDS = "a number greater than 0 (seconds)"
+SECONDS_OR_ZERO = "a number of 0 or more (seconds)"
+SECONDS_OR_OFF = "a number of 0 or more (seconds; 0: off)"
+HTTP = "an http:// or https:// address, such as https://datahub.example.com"
+HTTPS = "https:// (http:// leaves this machine only with DATAHUB_ALLOW_INSECURE=true)"
+UNICODE = "Unicode text that is not empty"
+HEADER = "printable ASCII characters without spaces (it goes into an HTTP header)"
+PROXY = "env, or a URL such as http://proxy.example.com:3128 (or socks5h://)"
+BROKER = "a RabbitMQ address, such as amqp://user:password@host:5672/vhost"
+SIZE = "auto, or a size of at least 5 MiB, such as 16MiB"
+RATE = "none, or a size greater than 0, such as 10MB (bytes per second)"
+HOSTS = "hosts without port, such as *.example.com,storage.internal"
+
+BAD = [
+    ("SUBTASK_ID", "\udcff", UNICODE),
+    ("BASE_URL", "datahub.example.com", HTTP),
+    ("BASE_URL", "ftp://datahub.example.com", HTTP),
+    ("BASE_URL", "https://host:99999", HTTP),
+    ("BASE_URL", "https://[::1", HTTP),
+    ("BASE_URL", "https:// host", HTTP),
+    ("BASE_URL", "http://datahub.example.com", HTTPS),
+    ("STATE_DIR", sys.executable, "a folder (this is a file)"),
+    ("STATE_DIR", "~no-such-user/x", "an absolute path (there is no such home or current folder)"),
+    ("HEARTBEAT_SECONDS", "abc", SECONDS),
+    ("HEARTBEAT_SECONDS", "0", SECONDS),
+    ("POLL_SECONDS", "-1", SECONDS_OR_OFF),
+    ("CONNECT_TIMEOUT", "nan", SECONDS),
+    ("REQUEST_DEADLINE", "inf", SECONDS),
+    ("STARTUP_DEADLINE", "-inf", SECONDS_OR_ZERO),
+    ("DELIVERY_DEADLINE", "1e9", "at most 31622400 seconds (a year)"),
+    ("ISOLATION", "Docker", "process or thread"),
+    ("GRACE_SECONDS", "1 s", SECONDS_OR_ZERO),
+    ("STALL_SECONDS", "off", SECONDS_OR_OFF),
+    ("TIMEOUT_SECONDS", "-0.1", SECONDS_OR_OFF),
+    ("ON_SHUTDOWN", "stop", "fail, pause, cancel or leave"),
+    ("ON_INTERRUPTED", "retry", "resume or fail"),
+    ("CA_BUNDLE", "/no/such/file", "an existing, readable PEM file"),
+    ("CA_BUNDLE", "/", "an existing, readable PEM file"),
+    ("UPLOAD_FIELDS", "both", "sample or joined"),
+    ("TRANSFER", "{}", "its parts one by one, such as DATAHUB_TRANSFER__CONCURRENCY=4"),
+    ("TRANSFER__CHUNK_SIZE", "1MiB", SIZE),
+    ("TRANSFER__CHUNK_SIZE", "16 parsecs", SIZE),
+    ("TRANSFER__CHUNK_SIZE", "9" * 99, "a shorter size"),
+    ("TRANSFER__CONCURRENCY", "65", "a whole number from 1 to 64"),
+    ("TRANSFER__ALLOWED_HOSTS", "https://example.com", HOSTS),
+    ("TRANSFER__ALLOWED_HOSTS", "a.example,b.example:9000", HOSTS),
+    ("TRANSFER__BANDWIDTH", "0", RATE),
+    ("TRANSFER__DIGEST", "md5", "sha256 or none"),
+    ("MAX_CONCURRENCY", "0", "a whole number of at least 1"),
+    ("MAX_QUEUE", "1.5", "a whole number of 0 or more"),
+    ("ENGINE", "ray", "local or celery"),
+    ("LOG_LEVEL", "loud", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
+    ("LOG_FORMAT", "xml", "auto, json or text"),
+    ("ALLOW_INSECURE", "perhaps", "true or false"),
+    ("SECRETS_DIR", "/no/such/folder", "an existing, readable folder"),
+]
+
+BAD_SECRETS = [
+    ("API_KEY", "zwölf", HEADER),
+    ("TOKEN", "a b", HEADER),
+    ("API_SECRET_PREVIOUS", "\udcff", UNICODE),
+    ("PROXY", "ftp://u:p@host", PROXY),
+    ("BROKER_URL", "localhost:5672", BROKER),
+]
+
+
+@pytest.fixture(autouse=True)
+def _clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith("DATAHUB_"):
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setattr("plugin_framework.settings.values._DEFAULT_SECRETS_DIR", tmp_path / "none")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture
+def secrets_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    monkeypatch.setenv("DATAHUB_SECRETS_DIR", str(folder))
+    return folder
+
+
+def value_of(settings: Settings, name: str) -> object:
+    value: object = settings
+    for part in name.lower().split("__"):
+        value = getattr(value, part)
+    return value
+
+
+def problems(**overrides: object) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(**overrides)
+    assert caught.value.__context__ is None
+    return caught.value.problems
+
+
+def set_variables(monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"DATAHUB_{name}", value)
+
+
+def test_every_variable_is_there_and_described() -> None:
+    rows = describe_settings()
+    names = {row.variable.removeprefix("DATAHUB_") for row in rows}
+    assert names == {*DEFAULTS, "STATE_DIR", "SECRETS_DIR"}
+    for row in rows:
+        assert row.meaning.endswith(".")
+        assert "\n" not in row.meaning
+        assert row.expected
+        assert row.default
+
+
+def test_every_variable_has_a_good_and_a_bad_example() -> None:
+    names = {row.variable.removeprefix("DATAHUB_") for row in describe_settings()}
+    with_tests_of_their_own = {"API_KEY", "API_SECRET", "API_SECRET_PREVIOUS", "SECRETS_DIR"}
+    assert names - {name for name, *_ in GOOD} == with_tests_of_their_own
+    any_text = {"TASK_ID", "PLUGIN", "CONFIG", "API_SECRET"}
+    assert names - {name for name, *_ in BAD + BAD_SECRETS} == any_text
+
+
+def test_units_and_defaults_are_told_as_text() -> None:
+    rows = {row.variable: row for row in describe_settings()}
+    assert rows["DATAHUB_HEARTBEAT_SECONDS"].default == "30"
+    assert rows["DATAHUB_TRANSFER__CHUNK_SIZE"].default == "auto"
+    assert rows["DATAHUB_TRANSFER__ALLOWED_HOSTS"].default == "any"
+    assert rows["DATAHUB_STATE_DIR"].default == "the user state directory"
+    assert rows["DATAHUB_ALLOW_INSECURE"].default == "false"
+    assert rows["DATAHUB_TOKEN"].default == "none"
+    assert rows["DATAHUB_TOKEN"].secret
+    for row in rows.values():
+        if row.variable.endswith(("_SECONDS", "_DEADLINE", "_TIMEOUT")):
+            assert "econds" in row.meaning
+
+
+@pytest.mark.parametrize(("name", "default"), DEFAULTS.items())
+def test_default(name: str, default: object) -> None:
+    assert value_of(load_settings(), name) == default
+
+
+@pytest.mark.parametrize(("name", "text", "value"), GOOD)
+def test_good_value(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
+    set_variables(monkeypatch, {name: text})
+    assert value_of(load_settings(), name) == value
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), BAD)
+def test_bad_value(monkeypatch: pytest.MonkeyPatch, name: str, text: str, expected: str) -> None:
+    set_variables(monkeypatch, {name: text})
+    shown = text.replace("\udcff", r"\\udcff")
+    assert problems() == (f'DATAHUB_{name}="{shown}": expected {expected}',)
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), BAD_SECRETS)
+def test_bad_secret_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, expected: str
+) -> None:
+    set_variables(monkeypatch, {name: text, "API_SECRET": "s"})
+    if name != "API_KEY":
+        set_variables(monkeypatch, {"API_KEY": "k"})
+    assert problems() == (f"DATAHUB_{name}: expected {expected}",)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://user:{CANARY}@example.com",
+        f"https://example.com?token={CANARY}",
+        f"https://example.com/#{CANARY}",
+        f"user:{CANARY}@example.com",
+    ],
+)
+def test_address_with_a_password_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    set_variables(monkeypatch, {"BASE_URL": url})
+    (line,) = problems()
+    assert line.startswith("DATAHUB_BASE_URL: expected an")
+    assert CANARY not in line
+
+
+@pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1", "127.1.2.3:1", "[::1]:8080"])
+def test_http_is_fine_on_loopback(host: str) -> None:
+    assert load_settings(base_url=f"http://{host}").base_url == f"http://{host}"
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "localhost.example.com", "[fe80::1]", "0.0.0.0"])
+def test_http_elsewhere_needs_leave(host: str) -> None:
+    assert problems(base_url=f"http://{host}") == (
+        f'DATAHUB_BASE_URL="http://{host}": expected {HTTPS}',
+    )
+    assert load_settings(base_url=f"http://{host}", allow_insecure=True).base_url
+
+
+def test_key_and_secret_belong_together() -> None:
+    assert problems(api_key="k") == (
+        "DATAHUB_API_SECRET is not set: expected the one that belongs to DATAHUB_API_KEY",
+    )
+    assert problems(api_secret=CANARY) == (
+        "DATAHUB_API_KEY is not set: expected the one that belongs to DATAHUB_API_SECRET",
+    )
+    settings = load_settings(api_key="k", api_secret=CANARY, api_secret_previous="old")
+    assert settings.api_secret == SecretStr(CANARY)
+    assert settings.api_secret_previous == SecretStr("old")
+
+
+def test_celery_needs_a_broker() -> None:
+    (line,) = problems(engine="celery")
+    assert line.startswith("DATAHUB_BROKER_URL is not set: expected a RabbitMQ address")
+    assert load_settings(engine="celery", broker_url="amqp://localhost").engine == "celery"
+
+
+def test_all_problems_come_at_once(monkeypatch: pytest.MonkeyPatch, secrets_dir: Path) -> None:
+    (secrets_dir / "DATAHUB_TOKEN").mkdir()
+    bad = {name: text for name, text, _ in BAD if name not in {"TRANSFER", "SECRETS_DIR"}}
+    bad["BASE_URL"] = "ftp://datahub.example.com"
+    set_variables(monkeypatch, bad | {"API_KEY": "k"})
+    named = [re.match(r"DATAHUB_(\w+)", line) for line in problems()]
+    assert {found[1] for found in named if found} == {*bad, "API_SECRET", "TOKEN"}
+    assert len(named) == len(bad) + 2
+
+
+def test_long_and_undecodable_values_are_shown_short_and_printable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_variables(monkeypatch, {"LOG_FORMAT": "x" * 5000, "ENGINE": "\udcff\n\x1b"})
+    engine, log_format = problems()
+    assert engine == r'DATAHUB_ENGINE="\\udcff\n\u001b": expected local or celery'
+    assert len(log_format) < 200
+
+
+def test_dotenv_is_read_and_may_hold_other_things() -> None:
+    Path(".env").write_text(
+        "\ufeffDATAHUB_PLUGIN=word-count\nOTHER=1\nexport DATAHUB_TRANSFER__CONCURRENCY=8\n"
+        "DATAHUB_HEARTBEAT_SECOND=9\n",
+        "utf-8",
+    )
+    settings = load_settings()
+    assert settings.plugin == "word-count"
+    assert settings.transfer.concurrency == 8
+
+
+def test_undecodable_dotenv_is_one_line_among_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_bytes(b"DATAHUB_API_SECRET=" + CANARY.encode() + b"\xff\n")
+    set_variables(monkeypatch, {"API_KEY": "k", "ENGINE": "ray"})
+    assert problems() == (
+        ".env: expected a readable UTF-8 text file (it is not UTF-8)",
+        'DATAHUB_ENGINE="ray": expected local or celery',
+    )
+    assert unknown_variables({}) == []
+
+
+@pytest.mark.parametrize("name", ["DATAHUB_API_SECRET", "datahub_api_secret"])
+def test_secret_file(secrets_dir: Path, name: str) -> None:
+    (secrets_dir / name).write_text(f"{CANARY}\n", "utf-8")
+    (secrets_dir / "DATAHUB_PLUGIN").write_text("not-a-secret", "utf-8")
+    (secrets_dir / "DATAHUB_TOKEN").write_text("\n", "utf-8")
+    settings = load_settings(api_key="k")
+    assert settings.api_secret == SecretStr(CANARY)
+    assert settings.plugin is None
+    assert settings.token is None
+
+
+def test_secrets_folder_may_be_named_in_dotenv(tmp_path: Path) -> None:
+    (tmp_path / "DATAHUB_TOKEN").write_text(CANARY, "utf-8")
+    Path(".env").write_text(f"DATAHUB_SECRETS_DIR={tmp_path}\n", "utf-8")
+    assert load_settings().token == SecretStr(CANARY)
+
+
+def test_default_secrets_folder_is_used_where_it_exists(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("plugin_framework.settings.values._DEFAULT_SECRETS_DIR", tmp_path)
+    (tmp_path / "DATAHUB_TOKEN").write_text(CANARY, "utf-8")
+    assert load_settings().token == SecretStr(CANARY)
+    assert load_settings().secrets_dir == tmp_path
+
+
+def test_unreadable_secret_files_are_named_and_not_quoted(secrets_dir: Path) -> None:
+    (secrets_dir / "DATAHUB_TOKEN").write_bytes(CANARY.encode() + b"\xff")
+    (secrets_dir / "DATAHUB_PROXY").symlink_to("nowhere")
+    expected = "expected a readable UTF-8 text file"
+    assert problems() == (
+        f"DATAHUB_TOKEN: {expected}: {secrets_dir}/DATAHUB_TOKEN (it is not UTF-8)",
+        f"DATAHUB_PROXY: {expected}: {secrets_dir}/DATAHUB_PROXY (No such file or directory)",
+    )
+
+
+def test_precedence(monkeypatch: pytest.MonkeyPatch, secrets_dir: Path) -> None:
+    (secrets_dir / "DATAHUB_TOKEN").write_text("file", "utf-8")
+    assert load_settings().token == SecretStr("file")
+    Path(".env").write_text("DATAHUB_TOKEN=dotenv\n", "utf-8")
+    assert load_settings().token == SecretStr("dotenv")
+    monkeypatch.setenv("DATAHUB_TOKEN", "environment")
+    assert load_settings().token == SecretStr("environment")
+    assert load_settings(token="argument").token == SecretStr("argument")
+    assert load_settings(token=None).token == SecretStr("environment")
+
+
+def test_nested_values_of_several_sources_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("DATAHUB_TRANSFER__DIGEST=none\n", "utf-8")
+    set_variables(monkeypatch, {"TRANSFER__CONCURRENCY": "2", "TRANSFER__NO__SUCH": "x"})
+    settings = load_settings(transfer={"bandwidth": 1000})
+    assert settings.transfer == TransferSettings(concurrency=2, digest="none", bandwidth=1000)
+
+
+def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_variables(monkeypatch, {"BASE_URL": "", "HEARTBEAT_SECONDS": ""})
+    assert load_settings() == Settings()
+
+
+def test_variables_are_read_in_any_letter_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("Datahub_Plugin", "word-count")
+    assert load_settings().plugin == "word-count"
+
+
+def test_what_the_operator_chose_can_be_told_from_a_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_variables(monkeypatch, {"ISOLATION": "process"})
+    assert "isolation" in load_settings().model_fields_set
+    assert "timeout_seconds" not in load_settings().model_fields_set
+
+
+def test_state_folder_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    assert load_settings().state_dir == tmp_path / ".local/state/datahub-plugin"
+    assert load_settings(state_dir="~/x").state_dir == tmp_path / "x"
+    assert load_settings(state_dir="x").state_dir == tmp_path / "here" / "x"
+    assert not (tmp_path / "x").exists()
+
+
+def test_ssl_cert_file_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", sys.executable)
+    assert load_settings().ca_bundle == Path(sys.executable)
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
+    assert load_settings().ca_bundle is None
+
+
+def test_datahub_is_demanded_where_needed() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings().require_datahub()
+    assert str(caught.value) == (
+        "DATAHUB_BASE_URL is not set: "
+        "expected the address of Datahub, such as https://datahub.example.com"
+    )
+    assert load_settings(base_url="http://[::1]:1/").require_datahub() == "http://[::1]:1"
+
+
+def test_unknown_variables_name_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("DATAHUB_TRANSFER_CHUNK_SIZE=1\nOTHER=1\nDATAHUB_PROXY=env\n", "utf-8")
+    environ = {"DATAHUB_HEARTBEAT_SECOND": "1", "datahub_url": "x", "PATH": "", "DATAHUB_TOKEN": ""}
+    assert unknown_variables(environ) == [
+        "DATAHUB_HEARTBEAT_SECOND is not a setting; did you mean DATAHUB_HEARTBEAT_SECONDS?",
+        "DATAHUB_TRANSFER_CHUNK_SIZE is not a setting; did you mean DATAHUB_TRANSFER__CHUNK_SIZE?",
+        "DATAHUB_URL is not a setting; did you mean DATAHUB_BASE_URL?",
+    ]
+
+
+def test_unknown_override_is_a_problem() -> None:
+    assert problems(poll_second=3) == (
+        "DATAHUB_POLL_SECOND is not a setting; did you mean DATAHUB_POLL_SECONDS?",
+    )
+
+
+def test_secret_variables_in_the_spelling_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("datahub_Token", CANARY)
+    names = ("API_KEY", "API_SECRET", "API_SECRET_PREVIOUS", "TOKEN", "PROXY", "BROKER_URL")
+    assert secret_variables() == {*(f"DATAHUB_{name}" for name in names), "datahub_Token"}
+
+
+def test_secrets_never_show(secrets_dir: Path) -> None:
+    (secrets_dir / "DATAHUB_API_SECRET").write_text(CANARY, "utf-8")
+    given = {
+        "api_key": CANARY,
+        "api_secret_previous": CANARY,
+        "token": CANARY,
+        "proxy": f"http://u:{CANARY}@localhost",
+        "broker_url": f"amqp://u:{CANARY}@localhost",
+        "config": CANARY,
+    }
+    settings = load_settings(**given)
+    assert CANARY not in f"{settings!r} {settings}"
+    assert CANARY not in "\n".join(problems(**given, engine="ray", base_url="x"))
+    with pytest.raises(ValidationError) as caught:
+        Settings(token=f"{CANARY} {CANARY}", base_url=f"http://u:{CANARY}@h")
+    assert CANARY not in f"{caught.value!r}"
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = Settings(base_url="https://datahub.example.com")
+    with pytest.raises(ValidationError):
+        settings.base_url = None  # type: ignore[misc]  # that it is refused is the point
+    with pytest.raises(ValidationError):
+        settings.transfer.concurrency = 1  # type: ignore[misc]  # as above
+
+
+def test_importing_the_package_does_not_load_the_settings() -> None:
+    code = "import sys, plugin_framework; sys.exit('plugin_framework.settings' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
