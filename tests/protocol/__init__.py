@@ -1,0 +1,1 @@
+"""Tests of the Datahub API client, its messages and its signing."""
