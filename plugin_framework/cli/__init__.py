@@ -1,1 +1,5 @@
 """The ``datahub-plugin`` command."""
+
+from plugin_framework.cli.app import main
+
+__all__ = ["main"]

@@ -218,5 +218,3 @@ def _error_from(error: dict[str, Any]) -> BaseException:
     made.args = (error["message"],)
     made.__dict__.update(error["attributes"])
     return made
-
-

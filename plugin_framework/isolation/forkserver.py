@@ -169,6 +169,8 @@ def _become_leader(output: int) -> None:
         os.dup2(source, target)
     os.close(null)
     os.close(output)
+    # What was printed must not be lost to a crash.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a text file
     faulthandler.enable()
     if "numpy" in sys.modules:
         # All tasks fork from one state; the standard library's random reseeds by itself.
@@ -182,7 +184,9 @@ def _listen(remote: RemoteHost) -> None:
 
 
 def _log_through(remote: RemoteHost, plugin: str, level: int) -> logging.Logger:
-    logging.basicConfig(handlers=[_RemoteHandler(remote)], level=level, force=True)
+    handler = _RemoteHandler(remote)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=level, force=True)
     return logging.getLogger(f"datahub.plugin.{plugin}")
 
 

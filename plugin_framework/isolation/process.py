@@ -216,7 +216,10 @@ def _relog(record: dict[str, Any]) -> None:
 def pump_lines(fd: int, name: str) -> threading.Thread:
     """Log what is printed into a pipe, line by line, until its last writer is gone."""
     thread = threading.Thread(
-        target=_pump, args=(os.fdopen(fd, "rb"), logging.getLogger(name)), daemon=True, name="output"
+        target=_pump,
+        args=(os.fdopen(fd, "rb"), logging.getLogger(name)),
+        daemon=True,
+        name="output",
     )
     thread.start()
     return thread

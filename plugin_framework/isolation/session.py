@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import pluggy
 
+from plugin_framework import errors
 from plugin_framework.errors import PluginError, TaskCancelled, TaskError
 from plugin_framework.plugin.async_hooks import AsyncHooks
 from plugin_framework.plugin.base import (
@@ -19,9 +20,11 @@ from plugin_framework.plugin.base import (
     parse_config,
     result_json,
 )
-from plugin_framework.plugin.context import Gate, Host, TaskContext, TaskFacts, UploadedFile
+from plugin_framework.plugin.context import Gate, Host, TaskContext, TaskFacts
 from plugin_framework.plugin.manager import task_manager
 from plugin_framework.protocol.models import TaskStatus
+
+_OUR_FOLDERS = tuple(str(Path(package).parent) for package in (errors.__file__, pluggy.__file__))
 
 STATE_LIMIT = 1024 * 1024
 """Bytes of JSON that saved state may take."""
@@ -73,7 +76,7 @@ def run_hooks(
         try:
             manager = task_manager(plugin(), extensions, async_hooks)
             config = parse_config(plugin, facts.config)
-        except Exception as error:  # noqa: BLE001 - the author's constructors may raise anything
+        except Exception as error:
             log.debug("the plugin could not be set up", exc_info=True)
             host.ended(Ending("failed", error=describe(error)))
             return
@@ -91,7 +94,9 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _run(hook: pluggy.HookRelay, ctx: TaskContext[Any], host: TaskHost, log: logging.Logger) -> None:
+def _run(
+    hook: pluggy.HookRelay, ctx: TaskContext[Any], host: TaskHost, log: logging.Logger
+) -> None:
     def pause_hook(status: TaskStatus) -> None:
         (hook.on_pause if status is TaskStatus.PAUSED else hook.on_resume)(ctx=ctx)
 
@@ -123,15 +128,27 @@ def _work(
         return Ending("cancelled"), None, None
     except TaskError as error:
         return Ending("failed", error=describe(error)), None, error
-    except BaseException as error:  # noqa: BLE001 - SystemExit and the like fail a task too
-        log.error("%s", "".join(traceback.format_exception(error)).rstrip())
+    except BaseException as error:
+        log.exception("the plugin failed", exc_info=_without_our_frames(error))
         return Ending("failed", error=describe(error)), None, error
+
+
+def _without_our_frames(error: BaseException) -> BaseException:
+    """The error with the traceback that its author is interested in: from their code on."""
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    return error.with_traceback(trace or error.__traceback__)
+
+
+def _is_ours(file: str) -> bool:
+    return file.startswith(_OUR_FOLDERS)
 
 
 def _after(log: logging.Logger, call: Any) -> None:
     try:
         call()
-    except BaseException:  # noqa: BLE001 - the outcome stands, whatever comes after it
+    except BaseException:
         log.exception("a hook that runs after the work failed; the outcome stands")
 
 
@@ -150,5 +167,3 @@ class _CheckedHost:
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Keep the state, if it is JSON and small enough."""
         self._save_state(checked_json(dict(state), what="the saved state", limit=STATE_LIMIT))
-
-

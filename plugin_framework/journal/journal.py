@@ -47,7 +47,7 @@ CREATE TABLE reports (
     settled REAL
 ) STRICT;
 CREATE UNIQUE INDEX one_ending ON reports (subtask_id) WHERE outcome IS NOT NULL;
-CREATE INDEX pending_reports ON reports (subtask_id, report_id) WHERE fate = 'pending';
+CREATE INDEX reports_in_order ON reports (subtask_id, report_id);
 """
 
 Fate = Literal["pending", "delivered", "refused"]
@@ -174,20 +174,24 @@ class Journal:
 
     def pending_reports(self, subtask_id: str) -> list[Report]:
         """What is still to be sent for a subtask, in order."""
-        return self._reports("subtask_id = ? AND fate = 'pending'", subtask_id)
+        return [report for report in self._reports(subtask_id) if report.fate == "pending"]
 
     def ending(self, subtask_id: str) -> Report | None:
         """The subtask's terminal report, whatever became of it."""
-        return next(iter(self._reports("subtask_id = ? AND outcome IS NOT NULL", subtask_id)), None)
+        reports = self._reports(subtask_id)
+        return next((report for report in reports if report.outcome is not None), None)
 
-    def _reports(self, condition: str, subtask_id: str) -> list[Report]:
+    def _reports(self, subtask_id: str) -> list[Report]:
         with self._guard():
             rows = self._db.execute(
                 "SELECT report_id, subtask_id, status, path, body, outcome, fate FROM reports"
-                f" WHERE {condition} ORDER BY report_id",  # noqa: S608 - literals of this class
+                " WHERE subtask_id = ? ORDER BY report_id",
                 (subtask_id,),
             ).fetchall()
-        return [Report(*row[:5], json.loads(row[5]) if row[5] else None, row[6]) for row in rows]
+        return [
+            Report(number, subtask, status, path, body, json.loads(kept) if kept else None, fate)
+            for number, subtask, status, path, body, kept, fate in rows
+        ]
 
     def _open(self) -> sqlite3.Connection:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -40,7 +41,7 @@ class MonotonicZone(tzinfo):
         )
 
 
-class Every(BaseTrigger):  # type: ignore[misc] - APScheduler ships no types
+class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
     """Fires now, and then at a fixed interval in seconds."""
 
     def __init__(self, seconds: float) -> None:
@@ -84,7 +85,7 @@ class Tick:
         self._call = call
         self._lock = threading.Lock()
         self._stopped = False
-        self.job: object | None = None
+        self.job: Any = None  # APScheduler ships no types
 
     def run(self) -> None:
         """Make the call, unless stopped meanwhile."""
@@ -96,7 +97,7 @@ class Tick:
         """Make no further call. A call under way has ended when this returns."""
         self._stopped = True
         if self.job is not None:
-            self.job.remove()  # type: ignore[attr-defined] - APScheduler ships no types
+            self.job.remove()
             self.job = None
         with self._lock:
             return

@@ -115,7 +115,7 @@ class Reporter:
     def wait(self, timeout: float) -> Delivery:
         """Wait, at most ``timeout`` seconds, until everything is delivered or refused."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._pending, timeout)
+            self._changed.wait_for(lambda: self._closed or not self._pending, timeout)
             if self._pending:
                 reason = self._delivery.error or "Datahub has not answered"
                 return Delivery(done=False, error=reason)
@@ -159,15 +159,12 @@ class Reporter:
         delivery = Delivery(done=True)
         try:
             self._send(report, self._patience)
-        except FinalError as error:
-            actual = self._actual(error)
-            if actual is None or actual != report.status:
+        except RejectedError as error:
+            actual = self._actual_status()
+            if actual != report.status:
                 fate = "refused"
-                delivery = Delivery(
-                    done=False,
-                    error=str(error),
-                    superseded_by=actual if actual and actual.is_final else None,
-                )
+                superseded_by = actual if actual and actual.is_final else None
+                delivery = Delivery(done=False, error=str(error), superseded_by=superseded_by)
         self._settle(report, fate)
         with self._changed:
             self._delivery = delivery
@@ -188,10 +185,8 @@ class Reporter:
         if fate == "delivered":
             self._on_delivered(report)
 
-    def _actual(self, error: FinalError) -> TaskStatus | None:
+    def _actual_status(self) -> TaskStatus | None:
         """What Datahub has the subtask as, after it refused a report."""
-        if not isinstance(error, RejectedError):
-            return None
         try:
             return self._client.notify(self._notify_id, patience=0)
         except (RetryableError, FinalError):

@@ -35,7 +35,7 @@ class TaskResult(BaseModel):
     failed_counts: int = Field(0, ge=0)
 
 
-HookResult: TypeAlias = None | Awaitable[None]
+HookResult: TypeAlias = Awaitable[None] | None
 ProcessResult: TypeAlias = TaskResult | Mapping[str, Any] | None
 
 
@@ -117,9 +117,7 @@ def result_json(returned: object) -> dict[str, Any]:
         returned = returned.model_dump(mode="python")
     if not isinstance(returned, Mapping):
         kind = type(returned).__name__
-        raise InvalidResultError(
-            f"process returned {kind}; return a TaskResult, a mapping or None"
-        )
+        raise InvalidResultError(f"process returned {kind}; return a TaskResult, a mapping or None")
     return checked_json(dict(returned), what="the result", limit=RESULT_LIMIT)
 
 

@@ -1,8 +1,8 @@
 """The hooks: what a plugin implements, and what extensions wrap and observe.
 
 Order in one task: ``on_start``, ``process``, then one of ``on_success``, ``on_failure`` and
-``on_cancel``, then always ``on_finish``. A ``DatahubPlugin`` implements a hook by having a method of
-its name. An extension marks its own with ``hookimpl``, and may wrap any of them:
+``on_cancel``, then always ``on_finish``. A ``DatahubPlugin`` implements a hook by having a method
+of its name. An extension marks its own with ``hookimpl``, and may wrap any of them:
 
     @hookimpl(wrapper=True)
     def process(ctx):

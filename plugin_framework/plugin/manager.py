@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 from collections.abc import Callable, Generator, Iterable, Mapping
 from types import SimpleNamespace
@@ -146,10 +145,8 @@ def _guard_wrapper(hook: Callable[..., Any], label: str) -> Callable[..., Any]:
     return wrap
 
 
-def _started(inner: Any, label: str) -> Generator[None, Any, Any] | None:
+def _started(inner: Generator[None, Any, Any], label: str) -> Generator[None, Any, Any] | None:
     try:
-        if not inspect.isgenerator(inner):
-            raise TypeError("a wrapper must be a generator with one yield")  # noqa: TRY301
         next(inner)
     except TaskInterrupted:
         raise

@@ -150,4 +150,6 @@ class Envelope(WireModel):
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Envelope:
         """Read an answer; an object without ``code`` is taken as the data (part 3)."""
-        return cls.model_validate(answer) if "code" in answer else cls(data=dict(answer))
+        if "code" not in answer:
+            return cls(data=dict(answer))
+        return cls.model_validate({**answer, "msg": answer.get("msg") or ""})

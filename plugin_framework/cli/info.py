@@ -1,0 +1,103 @@
+"""``list`` and ``info``: which plugins are installed, and what one of them is."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from plugin_framework.plugin.base import DatahubPlugin
+    from plugin_framework.plugin.loader import PluginRef
+
+
+@click.command("list")
+def list_command() -> None:
+    """List the installed plugins."""
+    from plugin_framework.plugin.loader import installed_plugins  # noqa: PLC0415 - loaded late
+
+    plugins = installed_plugins()
+    if not plugins:
+        click.echo("no plugins are installed (entry points of the group datahub.plugins)", err=True)
+        return
+    width = max(map(len, plugins))
+    for name, ref in plugins.items():
+        click.echo(f"{name:<{width}}  {_summary(ref)}")
+
+
+@click.command("info")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def info_command(name: str, *, as_json: bool) -> None:
+    """Show what plugin NAME does, takes and needs."""
+    from plugin_framework.plugin.loader import find_plugin  # noqa: PLC0415 - loaded late
+
+    ref = find_plugin(name)
+    facts = _facts(ref, ref.load())
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    for key in ("name", "version", "description", "hooks", "isolation", "timeout_seconds"):
+        value = facts[key]
+        click.echo(f"{key:<16} {', '.join(value) if isinstance(value, list) else value}")
+    click.echo(f"{'resources':<16} {json.dumps(facts['resources'])}")
+    click.echo("config")
+    for line in _config_lines(facts["config_schema"]):
+        click.echo(f"  {line}")
+    click.echo("environment")
+    for variable in facts["environment"]:
+        click.echo(f"  {variable['variable']:<36} {variable['default']}")
+
+
+def description_of(plugin: type[DatahubPlugin]) -> str:
+    """The first line of the class's own docstring."""
+    lines = inspect.cleandoc(plugin.__dict__.get("__doc__") or "").splitlines()
+    return lines[0] if lines else ""
+
+
+def _summary(ref: PluginRef) -> str:
+    from plugin_framework.errors import PluginLoadError  # noqa: PLC0415 - loaded late
+
+    try:
+        plugin = ref.load()
+    except PluginLoadError as error:
+        return f"broken: {' '.join(str(error).split())}"
+    return f"{plugin.version or ref.version:<10} {description_of(plugin)}"
+
+
+def _facts(ref: PluginRef, plugin: type[DatahubPlugin]) -> dict[str, Any]:
+    from plugin_framework.plugin.manager import hooks_of  # noqa: PLC0415 - loaded late
+    from plugin_framework.settings import describe_settings  # noqa: PLC0415 - loaded late
+
+    return {
+        "name": ref.name,
+        "version": plugin.version or ref.version,
+        "description": description_of(plugin),
+        "hooks": list(hooks_of(plugin)),
+        "isolation": plugin.isolation or "process",
+        "timeout_seconds": plugin.timeout_seconds,
+        "resources": dict(plugin.resources),
+        "config_schema": plugin.Config.model_json_schema(),
+        "environment": [
+            {
+                "variable": setting.variable,
+                "expected": setting.expected,
+                "default": setting.default,
+                "meaning": setting.meaning,
+            }
+            for setting in describe_settings()
+        ],
+    }
+
+
+def _config_lines(schema: dict[str, Any]) -> list[str]:
+    required = schema.get("required", [])
+    lines = []
+    for key, field in schema.get("properties", {}).items():
+        default = "required" if key in required else f"default {json.dumps(field.get('default'))}"
+        words = [field.get("title", ""), field.get("description", "")]
+        text = ". ".join(word.rstrip(".") for word in words if word)
+        lines.append(f"{key:<20} {field.get('type', 'any'):<8} {default:<18} {text}".rstrip())
+    return lines or ["takes none"]

@@ -1,0 +1,167 @@
+"""Runs subtasks on this machine."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from plugin_framework.errors import ConfigurationError
+from plugin_framework.isolation.process import ProcessIsolation
+from plugin_framework.isolation.thread import ThreadIsolation
+from plugin_framework.journal.journal import Journal
+from plugin_framework.lifecycle.heartbeat import Ticker
+from plugin_framework.lifecycle.observers import Observers
+from plugin_framework.lifecycle.outcome import TaskOutcome
+from plugin_framework.lifecycle.runner import Isolation, Run, Supervisor, Task
+from plugin_framework.plugin.base import DatahubPlugin
+from plugin_framework.plugin.loader import PluginRef, find_plugin, load_extensions, ref_of
+from plugin_framework.protocol.client import Credentials, DatahubClient
+from plugin_framework.settings import Settings, load_settings, secret_variables
+from plugin_framework.transfer.address import kind_of
+from plugin_framework.transfer.engine import Engine, EngineOptions
+
+
+class LocalEngine:
+    """A supervisor for one plugin: everything its subtasks share, made once.
+
+    ``plugin`` is a class, or what ``datahub-plugin run`` takes. ``observers`` are extensions beside
+    the installed ones.
+
+    Raises:
+        ConfigurationError: no such plugin, or a setting is missing.
+        JournalError: the journal cannot be used.
+    """
+
+    def __init__(
+        self,
+        plugin: type[DatahubPlugin] | str,
+        settings: Settings,
+        *,
+        observers: Mapping[str, object] | None = None,
+    ) -> None:
+        if settings.engine != "local":
+            raise ConfigurationError(
+                f"DATAHUB_ENGINE={settings.engine}: this release runs subtasks on the machine it"
+                " is started on; expected local"
+            )
+        self._settings = settings
+        base_url = settings.require_datahub()
+        self.ref = find_plugin(plugin) if isinstance(plugin, str) else ref_of(plugin)
+        # First, so that the plugin is imported while the rest is made.
+        self._isolation = _isolation(self.ref, plugin, settings)
+        self._supervisor = Supervisor(
+            settings=settings,
+            client=_client(base_url, settings),
+            journal=Journal(settings.state_dir / "journal.sqlite3"),
+            engine=Engine(_engine_options(base_url, settings)),
+            ticker=Ticker(),
+            observer=Observers({**load_extensions(), **(observers or {})}),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(
+        self,
+        subtask_id: str,
+        *,
+        task_id: str | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """A run of a subtask, yet to be executed."""
+        return Run(
+            self._supervisor,
+            self._isolation,
+            Task(subtask_id, task_id, self.ref.name, config or {}),
+        )
+
+    def close(self) -> None:
+        """End the plugin's processes and close all connections."""
+        self._isolation.close()
+        self._supervisor.ticker.close()
+        self._supervisor.observer.close()
+        self._supervisor.engine.close()
+        self._supervisor.client.close()
+        self._supervisor.journal.close()
+
+
+def run_task(
+    plugin: type[DatahubPlugin] | str,
+    *,
+    subtask_id: str,
+    task_id: str | None = None,
+    settings: Settings | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> TaskOutcome:
+    """Run one subtask against Datahub, as ``datahub-plugin run`` does, and return its outcome.
+
+    Settings come from the environment unless given.
+
+    Raises:
+        ConfigurationError: a setting, the plugin or the config is not usable.
+        RetryableError, FinalError: Datahub could not be told of the start; nothing was run.
+        TaskLockedError: the subtask is running on this machine already.
+        JournalError: the journal cannot be used.
+    """
+    with LocalEngine(plugin, settings or load_settings()) as engine:
+        return engine.run(subtask_id, task_id=task_id, config=config).execute()
+
+
+def _isolation(ref: PluginRef, plugin: type[DatahubPlugin] | str, settings: Settings) -> Isolation:
+    known = plugin if isinstance(plugin, type) else None
+    chosen = settings.isolation
+    if "isolation" not in settings.model_fields_set and known is not None:
+        chosen = known.isolation or chosen
+    if chosen == "thread":
+        return ThreadIsolation(ref, known)
+    process = ProcessIsolation(ref, secrets=secret_variables())
+    if "isolation" in settings.model_fields_set or process.info()["isolation"] != "thread":
+        return process
+    process.close()
+    return ThreadIsolation(ref)
+
+
+def _client(base_url: str, settings: Settings) -> DatahubClient:
+    return DatahubClient(
+        base_url,
+        credentials=Credentials(_plain(settings.api_key), settings.api_secret, settings.token),
+        connect_timeout=settings.connect_timeout,
+        request_deadline=settings.request_deadline,
+        ca_bundle=settings.ca_bundle,
+        proxy=_plain(settings.proxy),
+        upload_fields=settings.upload_fields,
+    )
+
+
+def _engine_options(base_url: str, settings: Settings) -> EngineOptions:
+    return EngineOptions(
+        connect_timeout=settings.connect_timeout,
+        low_speed_seconds=settings.request_deadline,
+        ca_bundle=settings.ca_bundle,
+        proxy=_plain(settings.proxy),
+        bandwidth=settings.transfer.bandwidth,
+        concurrency=settings.transfer.concurrency,
+        allowed_hosts=settings.transfer.allowed_hosts,
+        allow_private=_is_local(base_url),
+    )
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
+
+
+def _is_local(base_url: str) -> bool:
+    """Whether Datahub itself is on a loopback or private address, so that storage may be too."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return all(kind_of(str(entry[4][0])) == "local" for entry in found)

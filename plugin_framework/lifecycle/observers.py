@@ -1,0 +1,46 @@
+"""Tells extensions what happens, on a thread that delays nothing."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from plugin_framework.plugin.hookspecs import OBSERVER_HOOKS
+from plugin_framework.plugin.manager import observer_manager
+
+FLUSH_SECONDS = 5.0
+"""How long an observer may take to catch up when the supervisor closes."""
+
+
+class Observers:
+    """The extensions that observe, called in order, one event after the other."""
+
+    def __init__(self, extensions: Mapping[str, object]) -> None:
+        self._hooks = observer_manager(extensions).hook
+        self._wanted = {
+            name for name in OBSERVER_HOOKS if getattr(self._hooks, name).get_hookimpls()
+        }
+        self._events: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def tell(self, hook: str, **facts: Any) -> None:
+        """Queue an event, if anyone wants it."""
+        if hook not in self._wanted:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True, name="observers")
+            self._thread.start()
+        self._events.put((hook, facts))
+
+    def close(self) -> None:
+        """Let the observers catch up, and stop."""
+        if self._thread is not None:
+            self._events.put(None)
+            self._thread.join(FLUSH_SECONDS)
+
+    def _run(self) -> None:
+        while (event := self._events.get()) is not None:
+            hook, facts = event
+            getattr(self._hooks, hook)(**facts)
