@@ -1,0 +1,9 @@
+"""The emulator's server process; started by ``Emulator``, which tells it what to serve."""
+
+from __future__ import annotations
+
+import sys
+
+from plugin_framework.emulator.server import serve
+
+serve(sys.stdin)

@@ -1,0 +1,267 @@
+"""Datahub's API, route by route (PROTOCOL.md, part 1), in its envelope."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from plugin_framework.emulator.rules import BAD_REQUEST, TOO_LARGE, UNAUTHORIZED, Refused
+from plugin_framework.emulator.sigv4 import Signer
+from plugin_framework.emulator.storage import BUCKET, PREFIX
+from plugin_framework.emulator.store import Store
+from plugin_framework.emulator.uploads import Upload
+from plugin_framework.protocol.models import (
+    Heartbeat,
+    ResultReport,
+    StatusUpdate,
+    UploadCompletion,
+    UploadRequest,
+    WireModel,
+)
+from plugin_framework.protocol.signing import signature_is_valid, timestamp_is_valid
+
+BODY_LIMIT: Final = 32 * 1024 * 1024
+"""Bytes: the largest result there is, with every character escaped, fits."""
+
+Message = TypeVar("Message", bound=WireModel)
+Answer = dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The plugin's API key, and the secret it signs with."""
+
+    key: str
+    secret: str = field(repr=False)
+
+
+class Api:
+    """The routes; ``public_url`` is what storage URLs begin with, ``url_lifetime`` in seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        signer: Signer,
+        *,
+        credentials: Credentials | None,
+        public_url: str,
+        url_lifetime: int,
+    ) -> None:
+        self._store = store
+        self._signer = signer
+        self._credentials = credentials
+        self._storage_url = f"{public_url.rstrip('/')}{PREFIX}/{BUCKET}"
+        self._url_lifetime = url_lifetime
+
+    def routes(self) -> list[Route]:
+        """What to serve."""
+        return [
+            self._post("/api/task/upload/init", self._upload_init),
+            self._post("/api/task/upload/complete", self._upload_complete),
+            self._get("/api/task/download/presign", "subtask_id", self._download_presign),
+            self._post("/api/task/update_status", self._update_status),
+            self._post("/api/task/heartbeat", self._heartbeat),
+            self._post("/api/task/result", self._result),
+            self._get("/api/task/notify", "task_id", self._notify),
+        ]
+
+    def _post(self, path: str, handle: Callable[[bytes], Answer]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            body = await self._authenticated_body(request)
+            if request.scope["query_string"]:
+                raise Refused("a POST takes no query", BAD_REQUEST)
+            return envelope(data=await run_in_threadpool(handle, body))
+
+        return Route(path, endpoint, methods=["POST"])
+
+    def _get(self, path: str, parameter: str, handle: Callable[[str], Answer]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            # Signed as nothing, an empty query could pass for a body and the other way round.
+            if await self._authenticated_body(request):
+                raise Refused("a GET takes no body", BAD_REQUEST)
+            value = request.query_params.get(parameter)
+            if not value:
+                raise Refused(f"{parameter} is required", BAD_REQUEST)
+            return envelope(data=await run_in_threadpool(handle, value))
+
+        # Starlette would add HEAD, which the protocol does not have.
+        route = Route(path, endpoint, methods=["GET"])
+        route.methods = {"GET"}
+        return route
+
+    async def _authenticated_body(self, request: Request) -> bytes:
+        body = await _body(request)
+        pairs = request.query_params.multi_items()
+        if self._credentials is not None:
+            _authenticate(self._credentials, request, dict(pairs), body)
+        if len(pairs) != len(dict(pairs)):
+            raise Refused("a query parameter is given twice", BAD_REQUEST)
+        return body
+
+    def _upload_init(self, body: bytes) -> Answer:
+        upload = self._store.uploads.begin(_read_upload_request(body))
+        numbers = range(1, upload.parts + 1)
+        urls = [{"index": number, "url": self._put_url(upload, number)} for number in numbers]
+        return {"upload_id": upload.upload_id, "part_upload_urls": urls}
+
+    def _put_url(self, upload: Upload, number: int) -> str:
+        url = f"{self._storage_url}/{upload.key}"
+        if upload.multipart:
+            url = f"{url}?partNumber={number}&uploadId={upload.upload_id}"
+        return self._signer.presign("PUT", url, expires=self._url_lifetime)
+
+    def _upload_complete(self, body: bytes) -> Answer:
+        key = self._store.uploads.complete(_read(UploadCompletion, _parse(body)))
+        return {"file_url": f"{self._storage_url}/{key}"}
+
+    def _download_presign(self, subtask_id: str) -> Answer:
+        key, name = self._store.input_of(subtask_id)
+        url = f"{self._storage_url}/{key}"
+        signed = self._signer.presign("GET", url, expires=self._url_lifetime)
+        return {"download_url": signed, "file_name": name}
+
+    def _update_status(self, body: bytes) -> Answer:
+        given = _parse(body)
+        if type(given.get("status")) is not int:  # an enumeration takes true and 1.0 for 1
+            raise Refused("status: must be an integer", BAD_REQUEST)
+        self._store.reports.update_status(_read(StatusUpdate, given), body)
+        return None
+
+    def _heartbeat(self, body: bytes) -> Answer:
+        self._store.reports.heartbeat(_read(Heartbeat, _parse(body)))
+        return None
+
+    def _result(self, body: bytes) -> Answer:
+        self._store.reports.result(_read(ResultReport, _parse(body)), body)
+        return None
+
+    def _notify(self, task_id: str) -> Answer:
+        return {"status": int(self._store.notified_status(task_id))}
+
+
+def envelope(code: int = 0, msg: str = "success", data: Answer = None) -> Response:
+    """The answer all answers are; from 400 on the code is the HTTP status too."""
+    answer = {"code": code, "msg": msg, "data": data}
+    return JSONResponse(answer, status_code=code if code >= BAD_REQUEST else 200)
+
+
+async def refused(_request: Request, error: Exception) -> Response:
+    """The answer to what Datahub does not take."""
+    assert isinstance(error, Refused)
+    return envelope(error.code, error.message)
+
+
+async def not_found(_request: Request, error: Exception) -> Response:
+    """The answer to what is no route."""
+    assert isinstance(error, HTTPException)
+    return envelope(error.status_code, error.detail)
+
+
+async def failed(_request: Request, _error: Exception) -> Response:
+    """The answer where the emulator itself is at fault; the server logs the traceback."""
+    return envelope(500, "internal error")
+
+
+async def gone(_request: Request, _error: Exception) -> Response:
+    """Nobody is there to read it."""
+    return Response(status_code=BAD_REQUEST)
+
+
+HANDLERS: Mapping[Any, Callable[..., Any]] = {
+    Refused: refused,
+    HTTPException: not_found,
+    ClientDisconnect: gone,
+    Exception: failed,
+}
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_LIMIT:
+            raise Refused(f"the body is larger than {BODY_LIMIT} bytes", TOO_LARGE)
+    return bytes(body)
+
+
+def _authenticate(
+    credentials: Credentials, request: Request, query: Mapping[str, str], body: bytes
+) -> None:
+    key = _only(request, "D-API-KEY")
+    timestamp = _only(request, "D-TIMESTAMP")
+    signature = _only(request, "D-SIGNATURE")
+    if not hmac.compare_digest(key.encode(), credentials.key.encode()):
+        raise Refused("unknown API key", UNAUTHORIZED)
+    if not timestamp_is_valid(timestamp, time.time()):
+        raise Refused("the timestamp is malformed or too far off", UNAUTHORIZED)
+    if not signature_is_valid(signature, [credentials.secret], query, body, timestamp):
+        raise Refused("wrong signature", UNAUTHORIZED)
+
+
+def _only(request: Request, name: str) -> str:
+    values = request.headers.getlist(name)
+    if len(values) != 1:
+        raise Refused(f"{name} must be given once", UNAUTHORIZED)
+    return values[0]
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    """A JSON object, as the RFC has it: no repeated keys, no NaN, no lone surrogates."""
+    try:
+        parsed = json.loads(
+            body.decode(),
+            object_pairs_hook=_without_repeats,
+            parse_constant=_finite,
+            parse_float=_finite,
+        )
+        json.dumps(parsed, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise Refused("the body is not JSON", BAD_REQUEST) from None
+    if not isinstance(parsed, dict):
+        raise Refused("the body is not a JSON object", BAD_REQUEST)
+    return parsed
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is given twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number that JSON can hold")
+    return number
+
+
+def _read_upload_request(body: bytes) -> UploadRequest:
+    """Either spelling of the two fields (PROTOCOL.md, part 3)."""
+    given = _parse(body)
+    for listed, sample in (("filename", "file_name"), ("filesize", "file_size")):
+        if listed in given:
+            given.setdefault(sample, given.pop(listed))
+    return _read(UploadRequest, given)
+
+
+def _read(model: type[Message], given: Mapping[str, Any]) -> Message:
+    """The message, its JSON types taken strictly: no number is text, no truth value a number."""
+    try:
+        return model.model_validate_json(json.dumps(given), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field_name = ".".join(map(str, first["loc"])) or "body"
+        raise Refused(f"{field_name}: {first['msg']}", BAD_REQUEST) from None

@@ -1,0 +1,221 @@
+"""The object store's HTTP side: presigned GET and PUT, as S3 answers them.
+
+Bytes are hashed, read and written on threads in large chunks, so that transfers in parallel use
+more than one core and memory does not grow with file size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator
+from email.utils import formatdate
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from plugin_framework.emulator.objects import Blob, BlobWriter, Objects, StoredObject
+from plugin_framework.emulator.s3_errors import S3Error
+from plugin_framework.emulator.sigv4 import Request, Signer, parse_query
+
+PREFIX: Final = "/storage"
+BUCKET: Final = "datahub"
+LARGEST_PUT: Final = 5 * 1024**3
+_CHUNK: Final = 1024 * 1024
+_RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
+_PART_NUMBER: Final = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
+
+
+class Storage:
+    """The ASGI application below ``/storage``."""
+
+    def __init__(self, objects: Objects, signer: Signer) -> None:
+        self._objects = objects
+        self._signer = signer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever is refused is refused before its body is read."""
+        request_id = secrets.token_hex(8).upper()
+        request = HttpRequest(scope, receive)
+        try:
+            response = await self._answer(request)
+        except S3Error as error:
+            response = Response(
+                error.xml(request_id), error.status, error.headers, "application/xml"
+            )
+        except ClientDisconnect:
+            return
+        response.headers["x-amz-request-id"] = request_id
+        await response(scope, receive, send)
+
+    async def _answer(self, request: HttpRequest) -> Response:
+        self._signer.check(_as_signed(request), time.time())
+        key = _key(request)
+        if request.method == "GET":
+            stored = await run_in_threadpool(self._objects.find, key)
+            return _get(request, stored)
+        if request.method == "PUT":
+            return await self._put(request, key)
+        raise S3Error(
+            405, "MethodNotAllowed", "The specified method is not allowed against this resource."
+        )
+
+    async def _put(self, request: HttpRequest, key: str) -> Response:
+        _check_length(request.headers.get("content-length"))
+        upload_id, number = _part(request)
+        await run_in_threadpool(self._objects.check_writable, key, upload_id)
+        blob = await _receive(request, self._objects.writer())
+        try:
+            if upload_id is None:
+                await run_in_threadpool(self._objects.put, key, blob)
+            else:
+                await run_in_threadpool(self._objects.put_part, key, upload_id, number, blob)
+        except S3Error:
+            self._objects.discard(blob.blob)
+            raise
+        return Response(headers={"ETag": blob.etag})
+
+
+def _as_signed(request: HttpRequest) -> Request:
+    return Request(
+        method=request.method,
+        path=request.scope["raw_path"].decode("latin-1"),
+        query=request.scope["query_string"].decode("latin-1"),
+        headers=request.headers.items(),
+    )
+
+
+def _key(request: HttpRequest) -> str:
+    path: str = request.scope["path"]
+    bucket, _, key = path.removeprefix(PREFIX + "/").partition("/")
+    if bucket != BUCKET:
+        raise S3Error(
+            404, "NoSuchBucket", "The specified bucket does not exist", {"BucketName": bucket}
+        )
+    return key
+
+
+def _check_length(text: str | None) -> None:
+    if text is None:
+        raise S3Error(
+            411, "MissingContentLength", "You must provide the Content-Length HTTP header."
+        )
+    if int(text) > LARGEST_PUT:
+        raise S3Error(
+            400,
+            "EntityTooLarge",
+            "Your proposed upload exceeds the maximum allowed size",
+            {"ProposedSize": text, "MaxSizeAllowed": str(LARGEST_PUT)},
+        )
+
+
+def _part(request: HttpRequest) -> tuple[str | None, int]:
+    """The upload id and part number of the query; no upload id for a single PUT."""
+    query = dict(parse_query(request.scope["query_string"].decode("latin-1")))
+    upload_id, number = query.get("uploadId"), query.get("partNumber")
+    if upload_id is None and number is None:
+        return None, 0
+    if upload_id is None or number is None or not _PART_NUMBER.fullmatch(number):
+        raise S3Error(
+            400,
+            "InvalidArgument",
+            "Part number must be an integer between 1 and 10000, inclusive",
+            {"ArgumentName": "partNumber"},
+        )
+    return upload_id, int(number)
+
+
+async def _receive(request: HttpRequest, writer: BlobWriter) -> Blob:
+    """Write the body to a blob: while one chunk is hashed and written, the next is received."""
+    loop = asyncio.get_running_loop()
+    written: asyncio.Future[None] | None = None
+    try:
+        async for chunk in _chunks(request):
+            if written is not None:
+                await written
+            written = loop.run_in_executor(None, writer.write, chunk)
+        if written is not None:
+            await written
+    except BaseException:
+        if written is not None:
+            await asyncio.wait({written})  # the thread still holds the file
+        writer.abandon()
+        raise
+    return writer.finish()
+
+
+async def _chunks(request: HttpRequest) -> AsyncIterator[bytearray]:
+    gathered = bytearray()
+    async for data in request.stream():
+        gathered += data
+        if len(gathered) >= _CHUNK:
+            yield gathered
+            gathered = bytearray()
+    if gathered:
+        yield gathered
+
+
+def _get(request: HttpRequest, stored: StoredObject) -> Response:
+    _check_if_match(request.headers.get("if-match"), stored.etag)
+    headers = {
+        "Accept-Ranges": "bytes",
+        "ETag": stored.etag,
+        "Last-Modified": formatdate(stored.modified, usegmt=True),
+        "Content-Type": "binary/octet-stream",
+    }
+    span = _range(request.headers.get("range"), stored.size)
+    if span is not None:
+        headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{stored.size}"
+    read = range(stored.size) if span is None else span
+    headers["Content-Length"] = str(len(read))
+    return StreamingResponse(_read(stored, read), 200 if span is None else 206, headers)
+
+
+def _check_if_match(wanted: str | None, etag: str) -> None:
+    if wanted is None or wanted.strip() == "*":
+        return
+    if etag.strip('"') not in {tag.strip().strip('"') for tag in wanted.split(",")}:
+        raise S3Error(
+            412,
+            "PreconditionFailed",
+            "At least one of the pre-conditions you specified did not hold",
+            {"Condition": "If-Match"},
+        )
+
+
+def _range(asked: str | None, size: int) -> range | None:
+    """The bytes asked for; None for all of them, also where S3 ignores what it was asked."""
+    match = _RANGE.fullmatch(asked.strip()) if asked is not None else None
+    if asked is None or match is None or match[0] == "bytes=-":
+        return None
+    first, last = match.groups()
+    if not first:
+        span = range(max(0, size - int(last)), size)
+    elif last and int(last) < int(first):
+        return None
+    else:
+        span = range(int(first), min(size, int(last) + 1 if last else size))
+    if not span:
+        raise S3Error.invalid_range(asked, size)
+    return span
+
+
+async def _read(stored: StoredObject, span: range) -> AsyncIterator[bytes]:
+    loop = asyncio.get_running_loop()
+    with stored.path.open("rb", buffering=0) as file:
+        offset = span.start
+        while offset < span.stop:
+            count = min(_CHUNK, span.stop - offset)
+            data = await loop.run_in_executor(None, os.pread, file.fileno(), count, offset)
+            if not data:
+                # Ending the connection is all that is left to say once the headers are out.
+                raise OSError("the object is shorter than it was")
+            offset += len(data)
+            yield data

@@ -1,0 +1,1 @@
+"""The emulator is tested from outside: a real process, real sockets."""
