@@ -16,6 +16,7 @@
     │   └── CertificateError          TLS trust failed
     ├── TransferError               bytes did not get there
     │   ├── StorageError              the object store refused
+    │   ├── StorageUnreachableError   no connection to the store, or it broke
     │   ├── AddressRefusedError       a URL we will not talk to
     │   ├── SourceChangedError        the file changed while it was sent
     │   └── LocalFileError            disk full, read-only, missing
@@ -135,6 +136,10 @@ class StorageError(TransferError):
         self.status = status
         self.code = code
         self.request_id = request_id
+
+
+class StorageUnreachableError(TransferError):
+    """No connection to storage could be made, or it broke, stalled or was cut short."""
 
 
 class AddressRefusedError(TransferError):

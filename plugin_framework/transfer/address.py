@@ -1,0 +1,185 @@
+"""Which storage URLs and addresses we talk to: the guard against forged requests.
+
+Presigned URLs come from outside, so one could point at a metadata service or into the local
+network. What counts is the address a host name resolves to, and the engine connects to no other.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Address, IPv6Address
+
+from plugin_framework.errors import AddressRefusedError, StorageUnreachableError
+
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<target>(?:[/?][!\"$-~]*)?)",
+    re.IGNORECASE,
+)
+_PORTS = {"http": 80, "https": 443}
+_METADATA = frozenset(
+    ipaddress.ip_address(address)
+    for address in (
+        "fd00:ec2::254",  # AWS
+        "fd20:ce::254",  # Google
+        "100.100.100.200",  # Alibaba
+        "168.63.129.16",  # Azure
+        "192.0.0.192",  # Oracle
+    )
+)
+_THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
+_COMPATIBLE = ipaddress.ip_network("::/96")
+_NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A URL taken apart: ``host`` with brackets where it is IPv6, ``target`` byte for byte."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str = field(repr=False)
+
+    @property
+    def origin(self) -> str:
+        """``scheme://host:port``, all in lower case."""
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+
+def shown(url: str) -> str:
+    """The URL as it may be shown: without its query, which is a credential, or userinfo."""
+    location = re.split("[?#]", url, maxsplit=1)[0]
+    return ascii(re.sub(r"[^/]*@", "", location))[1:-1]
+
+
+def parse(url: str) -> Endpoint:
+    """Take a URL apart, strictly: what two parsers could read in two ways is refused.
+
+    Raises:
+        AddressRefusedError: not a plain http or https URL of printable ASCII.
+    """
+    match = _URL.fullmatch(url)
+    if match is None or int(match["port"] or 1) not in range(1, 65536):
+        raise AddressRefusedError(f"{shown(url)} is refused: {_complaint(url)}")
+    scheme = match["scheme"].lower()
+    port = int(match["port"] or _PORTS[scheme])
+    target = match["target"] if match["target"].startswith("/") else f"/{match['target']}"
+    return Endpoint(scheme, match["host"].lower(), port, target)
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Decides which endpoints and addresses are allowed.
+
+    Attributes:
+        allowed_hosts: patterns of ``host`` or ``host:port``; where there are any, no other host is
+            allowed, and those they name may have loopback and private addresses.
+        allow_private: whether any host may have loopback and private addresses.
+    """
+
+    allowed_hosts: tuple[str, ...] = ()
+    allow_private: bool = False
+
+    def check(self, url: str) -> Endpoint:
+        """Take ``url`` apart and see that its host is allowed.
+
+        Raises:
+            AddressRefusedError: it is not, or the URL is none we talk to.
+        """
+        endpoint = parse(url)
+        if self.allowed_hosts and not _named(endpoint, self.allowed_hosts):
+            raise AddressRefusedError(f"{shown(url)} is refused: not one of the allowed hosts")
+        return endpoint
+
+    def resolve(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """The addresses of an endpoint's host.
+
+        Raises:
+            AddressRefusedError: one of them is not allowed.
+            StorageUnreachableError: the name does not resolve.
+        """
+        host = endpoint.host.strip("[]")
+        try:
+            found = socket.getaddrinfo(host, endpoint.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise StorageUnreachableError(f"{endpoint.host} does not resolve: {error}") from None
+        addresses = tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+        for address in addresses:
+            self._check_address(endpoint, address)
+        return addresses
+
+    def _check_address(self, endpoint: Endpoint, address: str) -> None:
+        kind = kind_of(address)
+        if kind == "public" or (kind == "local" and self._may_be_local(endpoint)):
+            return
+        reason = f"its address {address} is {kind}"
+        raise AddressRefusedError(f"{endpoint.origin} is refused: {reason}")
+
+    def _may_be_local(self, endpoint: Endpoint) -> bool:
+        # A bare * allows every host, and names none.
+        patterns = tuple(pattern for pattern in self.allowed_hosts if pattern != "*")
+        return self.allow_private or _named(endpoint, patterns)
+
+
+def kind_of(address: str) -> str:
+    """``public``, ``local`` (loopback, private), or what it is that is always refused."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    kinds = [_kind(each) for each in _meanings(ip)]
+    return next((kind for kind in kinds if kind not in ("public", "local")), min(kinds))
+
+
+def _meanings(ip: IPv4Address | IPv6Address) -> Iterator[IPv4Address | IPv6Address]:
+    """The address, or the IPv4 addresses that it stands for."""
+    if isinstance(ip, IPv6Address):
+        last = IPv4Address(int(ip) & 0xFFFFFFFF)
+        inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
+        if any(ip in network for network in _NAT64) or (ip in _COMPATIBLE and int(ip) > 1):
+            inner.append(last)
+        embedded = [each for each in inner if each is not None]
+        if embedded:
+            yield from embedded
+            return
+    yield ip
+
+
+def _kind(ip: IPv4Address | IPv6Address) -> str:
+    if ip in _METADATA or ip.is_link_local:
+        return "a metadata or link-local address"
+    if ip.is_unspecified or ip.is_multicast or ip in _THIS_NETWORK:
+        return "not an address of a host"
+    if ip.is_loopback:
+        return "local"
+    if ip.is_reserved:
+        return "reserved"
+    return "public" if ip.is_global else "local"
+
+
+def _named(endpoint: Endpoint, patterns: tuple[str, ...]) -> bool:
+    host = endpoint.host.rstrip(".")
+    names = (host, f"{host}:{endpoint.port}")
+    # Literally too: the brackets of an IPv6 address mean something else in a pattern.
+    return any(
+        name == pattern or fnmatchcase(name, pattern)
+        for pattern in map(str.lower, patterns)
+        for name in names
+    )
+
+
+def _complaint(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.lower() not in _PORTS:
+        return "only http and https URLs are taken"
+    if not all("!" <= letter <= "~" for letter in url):
+        return "it has spaces, control or non-ASCII characters"
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        return "it carries a user name"
+    if not authority or authority.startswith(":"):
+        return "it names no host"
+    return "it has a fragment" if "#" in rest else "its host or port is malformed"

@@ -1,0 +1,248 @@
+"""Send a file to storage: parts in parallel, each retried alone, nothing completed in doubt."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from plugin_framework.errors import LocalFileError, SourceChangedError, TransferError
+from plugin_framework.transfer.engine import Engine
+from plugin_framework.transfer.exchange import POLL_SECONDS, BinaryWindow
+from plugin_framework.transfer.parallel import Width, persist, run_all
+from plugin_framework.transfer.plan import MIB, Part, chunk_size_for, parts
+from plugin_framework.transfer.refusals import (
+    UnsuitableAnswerError,
+    UrlExpiredError,
+    has_error_document,
+    refusal,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSlots:
+    """Where the parts go: a URL each, in order.
+
+    ``stored`` holds the ETags of parts that are there already, by index from 1: they are not sent.
+    """
+
+    upload_id: str
+    urls: Sequence[str] = field(repr=False)
+    stored: Mapping[int, str] = field(default_factory=dict)
+
+
+class UploadApi(Protocol):
+    """What an upload asks of Datahub (PROTOCOL.md, 1.1 and 1.3)."""
+
+    def init(self, file_name: str, size: int, chunk_size: int | None) -> UploadSlots:
+        """Start an upload; ``chunk_size`` is None for a single one."""
+
+    def complete(self, upload_id: str, parts: Sequence[tuple[int, str]]) -> None:
+        """End it: index and ETag of all parts, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """A file that is in storage: ``sha256`` in hex, None where it was not asked for."""
+
+    name: str
+    size: int
+    sha256: str | None
+
+
+def upload_file(
+    engine: Engine,
+    path: Path,
+    *,
+    name: str,
+    api: UploadApi,
+    chunk: int | None = None,
+    digest: bool = True,
+    progress: Callable[[int, int], None] = lambda _sent, _total: None,
+    check: Callable[[], None] = lambda: None,
+    keep: Callable[[str, int, str], None] = lambda _upload_id, _index, _etag: None,
+) -> Uploaded:
+    """Send the file at ``path`` to storage as ``name``.
+
+    Args:
+        engine: what reaches storage.
+        path: a regular file, which must not change meanwhile.
+        name: what Datahub is told that it is called.
+        api: starts and completes the upload.
+        chunk: bytes per part; None: chosen by the size.
+        digest: whether to compute the SHA-256 beside the transfer.
+        progress: told bytes sent and bytes in all, in the calling thread.
+        check: called often in the calling thread. No part starts while it blocks; whatever it
+            raises ends the upload.
+        keep: told upload id, index and ETag of each part as it is stored, from worker threads.
+
+    Raises:
+        LocalFileError: the file cannot be read.
+        SourceChangedError: the file changed meanwhile; nothing was completed.
+        TransferError: storage did not take it.
+    """
+    with _opened(path) as fd:
+        upload = _Upload(
+            engine=engine,
+            fd=fd,
+            path=path,
+            name=name,
+            api=api,
+            chunk=chunk,
+            progress=progress,
+            check=check,
+            keep=keep,
+        )
+        with _hashing(fd, upload.size, wanted=digest) as sha256:
+            slots = upload.send()
+            hexdigest = upload.await_digest(sha256) if sha256 else None
+        upload.complete(slots)
+    return Uploaded(name, upload.size, hexdigest)
+
+
+@dataclass(kw_only=True)
+class _Upload:
+    """One upload under way."""
+
+    engine: Engine
+    fd: int
+    path: Path
+    name: str
+    api: UploadApi
+    chunk: int | None
+    progress: Callable[[int, int], None]
+    check: Callable[[], None]
+    keep: Callable[[str, int, str], None]
+
+    def __post_init__(self) -> None:
+        self._before = os.fstat(self.fd)
+        self.size = self._before.st_size
+        self.chunk = chunk_size_for(self.size, self.chunk)
+        self._parts = parts(self.size, self.chunk)
+        self._width = Width(self.engine.options.concurrency)
+        self._sent: dict[int, int] = {}
+        self._etags: dict[int, str] = {}
+
+    def send(self) -> UploadSlots:
+        """Send all parts, with fresh URLs once if storage says that they have expired."""
+        slots = self._init()
+        self._adopt(slots)
+        try:
+            self._send(slots)
+        except UrlExpiredError:
+            fresh = self._init()
+            if fresh.upload_id != slots.upload_id:
+                self._etags.clear()
+            self._adopt(fresh)
+            self._send(fresh)
+            return fresh
+        return slots
+
+    def await_digest(self, sha256: Future[str]) -> str:
+        """The digest, once it is there."""
+        while not sha256.done():
+            wait([sha256], POLL_SECONDS)
+            self.check()
+        return sha256.result()
+
+    def complete(self, slots: UploadSlots) -> None:
+        """End the upload, unless the file has changed since it began."""
+        after = os.fstat(self.fd)
+        before = self._before
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            raise SourceChangedError(f"{self.path} changed while it was sent")
+        self.api.complete(slots.upload_id, sorted(self._etags.items()))
+
+    def _init(self) -> UploadSlots:
+        slots = self.api.init(self.name, self.size, self.chunk)
+        if len(slots.urls) != len(self._parts):
+            raise TransferError(
+                f"{self.name} has {len(self._parts)} parts, but Datahub gave"
+                f" {len(slots.urls)} URLs for them"
+            )
+        return slots
+
+    def _adopt(self, slots: UploadSlots) -> None:
+        """Take over what is stored already; whatever else was sent is to be sent again."""
+        self._etags.update(slots.stored)
+        self._sent = {part.index: part.size for part in self._parts if part.index in self._etags}
+
+    def _send(self, slots: UploadSlots) -> None:
+        def send(part: Part, stop: threading.Event) -> None:
+            etag = persist(
+                lambda: self._put(slots.urls[part.index - 1], part, stop),
+                options=self.engine.options,
+                stop=stop,
+                width=self._width,
+            )
+            self._sent[part.index] = part.size
+            self._etags[part.index] = etag
+            self.keep(slots.upload_id, part.index, etag)
+
+        missing = [part for part in self._parts if part.index not in self._etags]
+        run_all(missing, send, width=self._width, tick=self._tick)
+
+    def _put(self, url: str, part: Part, stop: threading.Event) -> str:
+        answer = self.engine.put(
+            url,
+            BinaryWindow(self.fd, part.offset, part.size),
+            stop.is_set,
+            moved=lambda count: self._sent.__setitem__(part.index, count),
+        )
+        if not answer.ok or has_error_document(answer):
+            raise refusal(answer, url)
+        etag = answer.headers.get("etag")
+        if not etag:
+            raise UnsuitableAnswerError(f"storage gave no ETag for part {part.index}")
+        return etag
+
+    def _tick(self) -> None:
+        self.progress(sum(self._sent.copy().values()), self.size)
+        self.check()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A descriptor of a regular file, to read from."""
+    try:
+        # O_NONBLOCK: opening a named pipe would wait for its writer.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise LocalFileError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise LocalFileError(f"cannot read {path}: it is not a regular file")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _hashing(fd: int, size: int, *, wanted: bool) -> Iterator[Future[str] | None]:
+    """The file's SHA-256, computed meanwhile: it takes longer than TLS does, so not by senders."""
+    if not wanted:
+        yield None
+        return
+    stop = threading.Event()
+    with ThreadPoolExecutor(1, thread_name_prefix="digest") as pool:
+        try:
+            yield pool.submit(_sha256, fd, size, stop)
+        finally:
+            stop.set()
+
+
+def _sha256(fd: int, size: int, stop: threading.Event) -> str:
+    digest = hashlib.sha256()
+    for offset in range(0, size, MIB):
+        data = os.pread(fd, min(MIB, size - offset), offset)
+        if stop.is_set() or not data:
+            raise SourceChangedError("the file became shorter while it was sent")
+        digest.update(data)
+    return digest.hexdigest()

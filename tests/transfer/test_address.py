@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import pytest
+
+from plugin_framework.errors import AddressRefusedError, StorageUnreachableError
+from plugin_framework.transfer.address import Guard, kind_of, parse, shown
+
+ALWAYS_REFUSED = [
+    "169.254.169.254",
+    "fe80::1%eth0",
+    "fd00:ec2::254",
+    "fd20:ce::254",
+    "100.100.100.200",
+    "168.63.129.16",
+    "::ffff:169.254.169.254",
+    "::ffff:100.100.100.200",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b:1::a9fe:a9fe",
+    "2002:a9fe:a9fe::1",
+    "::169.254.169.254",
+    "0.0.0.0",
+    "0.1.2.3",
+    "::",
+    "::ffff:0.0.0.0",
+    "224.0.0.1",
+    "ff02::1",
+    "240.0.0.1",
+    "255.255.255.255",
+]
+LOCAL = [
+    "127.0.0.1",
+    "::1",
+    "::ffff:127.0.0.1",
+    "10.1.2.3",
+    "172.16.0.1",
+    "192.168.1.1",
+    "100.64.0.1",
+    "fd12::1",
+    "64:ff9b::a00:1",
+    "2002:7f00:1::",
+]
+
+
+@pytest.mark.parametrize("address", ALWAYS_REFUSED)
+def test_metadata_and_what_is_no_host_is_neither_public_nor_local(address: str) -> None:
+    assert kind_of(address) not in {"public", "local"}
+
+
+@pytest.mark.parametrize("address", LOCAL)
+def test_loopback_and_private_addresses_are_local(address: str) -> None:
+    assert kind_of(address) == "local"
+
+
+@pytest.mark.parametrize("address", ["52.95.110.1", "2600:1f18::1", "64:ff9b::345f:6e01"])
+def test_other_addresses_are_public(address: str) -> None:
+    assert kind_of(address) == "public"
+
+
+@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "127.1", "localhost", "[::1]"])
+def test_loopback_is_refused_in_every_spelling(host: str) -> None:
+    with pytest.raises(AddressRefusedError, match="is local"):
+        Guard().resolve(parse(f"http://{host}:9000/x"))
+
+
+@pytest.mark.parametrize("host", ["2852039166", "0xa9fea9fe", "169.254.169.254"])
+def test_metadata_is_refused_even_where_private_addresses_are_allowed(host: str) -> None:
+    guard = Guard(allowed_hosts=("*", host), allow_private=True)
+    with pytest.raises(AddressRefusedError, match="metadata"):
+        guard.resolve(guard.check(f"http://{host}/latest/meta-data"))
+
+
+@pytest.mark.parametrize("pattern", ["localhost", "LOCAL*", "localhost:9000"])
+def test_a_host_that_is_named_may_be_local(pattern: str) -> None:
+    guard = Guard(allowed_hosts=(pattern,))
+    assert "127.0.0.1" in guard.resolve(guard.check("http://localhost:9000/x"))
+
+
+def test_ipv6_literals_can_be_named() -> None:
+    guard = Guard(allowed_hosts=("[::1]:9000",))
+    assert guard.resolve(guard.check("http://[::1]:9000/x")) == ("::1",)
+
+
+def test_a_bare_star_allows_every_host_but_names_none() -> None:
+    guard = Guard(allowed_hosts=("*",))
+    endpoint = guard.check("http://localhost/x")
+    with pytest.raises(AddressRefusedError):
+        guard.resolve(endpoint)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://b.example.org/k", "https://b.example.com:444/k", "https://example.com.evil/k"]
+)
+def test_hosts_that_no_pattern_names_are_refused(url: str) -> None:
+    with pytest.raises(AddressRefusedError, match="allowed hosts"):
+        Guard(allowed_hosts=("*.example.com:443",)).check(f"{url}?X-Amz-Signature=SECRET")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("file:///etc/passwd?SECRET", "http and https"),
+        ("gopher://h/x?SECRET", "http and https"),
+        ("no url?SECRET", "http and https"),
+        ("http://user:SECRET@h/x", "user name"),
+        ("http://h\\@evil/x?SECRET", "user name"),
+        ("http:///x?SECRET", "no host"),
+        ("http://:80/x?SECRET", "no host"),
+        ("http://h/a b?SECRET", "spaces"),
+        ("http://h/a\r\nX: 1?SECRET", "spaces"),
+        ("http://h/ä?SECRET", "non-ASCII"),
+        ("http://h/x#SECRET", "fragment"),
+        ("http://h:99999/x?SECRET", "malformed"),
+        ("http://h:0/x?SECRET", "malformed"),
+        ("http://[fe80::1%25eth0]/x?SECRET", "malformed"),
+        ("http://h<x>/?SECRET", "malformed"),
+    ],
+)
+def test_what_is_no_plain_url_is_refused_without_showing_its_query(url: str, why: str) -> None:
+    with pytest.raises(AddressRefusedError, match=why) as caught:
+        parse(url)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_url_is_shown_without_its_query() -> None:
+    assert shown("https://h:1/a/../b?X-Amz-Signature=SECRET") == "https://h:1/a/../b"
+    assert "SECRET" not in repr(parse("https://h/a?SECRET"))
+
+
+def test_the_target_is_kept_to_the_letter() -> None:
+    assert parse("HTTP://H/%e4/..//+~?a=%2f&").target == "/%e4/..//+~?a=%2f&"
+    assert parse("http://h?q").target == "/?q"
+    assert parse("http://h").target == "/"
+
+
+def test_a_name_that_does_not_resolve_may_resolve_later() -> None:
+    with pytest.raises(StorageUnreachableError, match="does not resolve"):
+        Guard().resolve(parse("http://name.invalid/x"))
