@@ -32,7 +32,7 @@ unit: setup ## all tests
 test: lint unit ## lint and all tests: what CI runs
 
 bench: setup ## measure import time, memory, heartbeats
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks
 
 docs: setup ## write the generated reference pages
 	$(BIN)/python docs/generate.py

@@ -1,0 +1,7 @@
+"""Run every measurement, one after the other."""
+
+from benchmarks import heartbeats, imports, memory, startup
+
+for part in (imports, startup, memory, heartbeats):
+    print(f"\n{part.__doc__.splitlines()[0] if part.__doc__ else part.__name__}")
+    part.main()

@@ -1,0 +1,96 @@
+"""The budgets that keep the code readable, and the public surface."""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import plugin_framework
+
+ROOT = Path(plugin_framework.__file__).parent
+SOURCES = sorted(ROOT.rglob("*.py"))
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
+FILE_LIMIT = 500
+FUNCTION_LIMIT = 60
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def _functions() -> dict[str, int]:
+    found = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+                name = f"{path.relative_to(ROOT)}:{node.name}"
+                found[f"{name}:{node.lineno}"] = node.end_lineno - node.lineno + 1
+    return found
+
+
+def test_no_file_is_over_its_budget() -> None:
+    over = {str(path): _lines(path) for path in [*SOURCES, *TESTS] if _lines(path) > FILE_LIMIT}
+    assert over == {}
+
+
+def test_no_function_is_over_its_budget() -> None:
+    assert {name: size for name, size in _functions().items() if size > FUNCTION_LIMIT} == {}
+
+
+def test_functions_are_short() -> None:
+    sizes = sorted(_functions().values())
+    assert statistics.median(sizes) <= 10
+    assert sizes[int(len(sizes) * 0.9)] < 25
+
+
+def test_no_module_is_named_for_nothing() -> None:
+    nothing = {"utils", "types", "constants", "helpers", "managers", "abc", "common", "misc"}
+    assert [path for path in SOURCES if path.stem in nothing or path.parent.name in nothing] == []
+
+
+def test_every_public_name_can_be_had() -> None:
+    assert sorted(plugin_framework.__all__) == plugin_framework.__all__
+    for name in plugin_framework.__all__:
+        assert getattr(plugin_framework, name) is not None
+    assert set(dir(plugin_framework)) == set(plugin_framework.__all__)
+
+
+def test_type_checkers_see_the_same_names_as_the_interpreter() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
+    homes: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module not in ("__future__", "typing"):
+            homes.update({alias.name: str(node.module) for alias in node.names})
+    homes = {name: home for name, home in homes.items() if name in plugin_framework.__all__}
+    assert homes == {**plugin_framework._HOMES, "__version__": "plugin_framework._version"}
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        plugin_framework.Nonsense  # noqa: B018 - the access is the test
+
+
+def test_importing_the_package_loads_nothing_but_itself() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import plugin_framework;"
+        "print(*sorted(m for m in set(sys.modules) - before if not m.startswith('plugin_fr')))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+    third_party = {"httpx", "apscheduler", "pydantic", "pluggy", "starlette", "pycurl", "click"}
+    assert third_party.isdisjoint(loaded)
+
+
+def test_every_module_and_public_function_says_what_it_is() -> None:
+    missing = [
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert missing == []
