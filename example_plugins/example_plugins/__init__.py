@@ -1,0 +1,1 @@
+"""Real plugins: each is one module, shown in the docs and run in the tests."""
