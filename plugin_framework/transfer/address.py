@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv6Address
+from urllib.parse import parse_qsl
 
 from plugin_framework.errors import AddressRefusedError, StorageUnreachableError
 
@@ -20,6 +21,9 @@ _URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<target>(?:[/?][!\"$-~]*)?)",
     re.IGNORECASE,
+)
+_SIGNED_HEADERS = frozenset(
+    {"x-amz-signedheaders", "x-goog-signedheaders", "x-oss-additional-headers", "q-header-list"}
 )
 _PORTS = {"http": 80, "https": 443}
 _METADATA = frozenset(
@@ -56,6 +60,13 @@ def shown(url: str) -> str:
     """The URL as it may be shown: without its query, which is a credential, or userinfo."""
     location = re.split("[?#]", url, maxsplit=1)[0]
     return ascii(re.sub(r"[^/]*@", "", location))[1:-1]
+
+
+def signed_headers(url: str) -> frozenset[str]:
+    """The names, in lower case, of the headers that a presigned URL was signed with."""
+    query = parse_qsl(url.partition("?")[2], keep_blank_values=True)
+    lists = (value for name, value in query if name.lower() in _SIGNED_HEADERS)
+    return frozenset(name for value in lists for name in value.lower().split(";") if name)
 
 
 def parse(url: str) -> Endpoint:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import threading
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 from plugin_framework.errors import LocalFileError
 from plugin_framework.transfer.engine import Engine
 from plugin_framework.transfer.parallel import Width, run_all
+from plugin_framework.transfer.partial import Partial
 from plugin_framework.transfer.plan import CHUNK, Part, ranges
 from plugin_framework.transfer.storage_object import (
     Facts,
@@ -50,7 +51,7 @@ def download_file(
     """Fetch the object behind ``presign()`` into ``target``.
 
     It is written beside ``target``, which it replaces once it is whole and on disk; until then, and
-    on any failure, ``target`` stays as it was.
+    on any failure, ``target`` stays as it was. After a crash the next call fetches what is missing.
 
     Args:
         engine: what reaches storage.
@@ -58,7 +59,7 @@ def download_file(
             from worker threads, one at a time.
         target: a file's path, in a folder that exists.
         chunk: bytes per range.
-        progress: told bytes received and bytes in all (0: not known yet), in the calling thread.
+        progress: told bytes received and bytes in all, in the calling thread.
         check: called often in the calling thread. No range starts while it blocks; whatever it
             raises ends the download.
 
@@ -68,33 +69,33 @@ def download_file(
     """
     if target.is_dir():
         raise LocalFileError(f"cannot write {target}: it is a folder")
-    temporary = target.with_name(f".download-{secrets.token_hex(8)}.part")
+    with _writing(target):
+        partial = Partial(target, chunk)
     try:
-        with _writing(target):
-            temporary.touch(exist_ok=False)
         facts = _Download(
             engine=engine,
             presign=presign,
-            path=temporary,
+            partial=partial,
             target=target,
             chunk=chunk,
             progress=progress,
             check=check,
         ).run()
         with _writing(target):
-            _settle(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+            partial.settle()
+    except BaseException:
+        partial.discard()
+        raise
     return Downloaded(target, facts.size, facts.etag)
 
 
 @dataclass(kw_only=True)
 class _Download:
-    """One download under way, into the file at ``path``; ``target`` is what to call it."""
+    """One download under way."""
 
     engine: Engine
     presign: Callable[[], str]
-    path: Path
+    partial: Partial
     target: Path
     chunk: int
     progress: Callable[[int, int], None]
@@ -111,53 +112,65 @@ class _Download:
             try:
                 return self._by_ranges()
             except ObjectChangedError:
-                self._source = self._open()
+                self._start_over()
             except RangeIgnoredError:
+                self._start_over()
                 return self._whole()
         return self._by_ranges()
 
     def _open(self) -> StorageObject:
-        self._received.clear()
         return StorageObject(self.engine, self.presign, width=self._width)
 
+    def _start_over(self) -> None:
+        self._received.clear()
+        self._source = self._open()
+        with _writing(self.target):
+            self.partial.forget()
+
     def _by_ranges(self) -> Facts:
-        # The first range tells the size: the URL is good for GET alone, so HEAD is refused.
-        self._run([Part(1, 0, self.chunk)], self._range)
+        facts, here = self.partial.resume() or self._begin()
+        self._source.agree(facts)
+        pieces = ranges(0, facts.size, self.chunk)
+        self._received = {piece.index: piece.size for piece in pieces if piece.offset in here}
+        missing = [piece for piece in pieces if piece.offset not in here]
+        run_all(missing, self._range, width=self._width, tick=self._tick)
+        return facts
+
+    def _begin(self) -> tuple[Facts, AbstractSet[int]]:
+        """Fetch the first range, which tells the size: the URL is good for GET, not for HEAD."""
+        run_all([Part(1, 0, self.chunk)], self._range, width=self._width, tick=self._tick)
         facts = self._source.facts
         assert facts is not None
         with _writing(self.target):
-            _allocate(self.path, facts.size)
-        rest = ranges(self.chunk, facts.size, self.chunk)
-        self._run([Part(part.index + 1, part.offset, part.size) for part in rest], self._range)
-        return facts
+            _allocate(self.partial.path, facts.size)
+            self.partial.begin(facts)
+            self.partial.finished(0)
+        return facts, {0}
 
     def _whole(self) -> Facts:
-        self._source = self._open()
         found: list[Facts] = []
 
         def fetch(_part: Part, stop: threading.Event) -> None:
-            with _writing(self.target), self.path.open("r+b", WRITE_BUFFER) as file:
-                moved = self._counter(1)
-                found.append(self._source.fetch_whole(file, stop=stop, moved=moved))
+            with _writing(self.target), self.partial.path.open("r+b", WRITE_BUFFER) as file:
+                found.append(self._source.fetch_whole(file, stop=stop, moved=self._counter(1)))
 
-        self._run([Part(1, 0, 0)], fetch)
+        run_all([Part(1, 0, 0)], fetch, width=self._width, tick=self._tick)
         return found[0]
 
-    def _run(self, pieces: list[Part], work: Callable[[Part, threading.Event], None]) -> None:
-        run_all(pieces, work, width=self._width, tick=self._tick)
-
     def _range(self, part: Part, stop: threading.Event) -> None:
-        with _writing(self.target), self.path.open("r+b", WRITE_BUFFER) as file:
-            file.seek(part.offset)
-            moved = self._counter(part.index)
-            self._source.fetch(part.offset, part.size, file.write, stop=stop, moved=moved)
+        moved = self._counter(part.index)
+        with _writing(self.target):
+            with self.partial.path.open("r+b", WRITE_BUFFER) as file:
+                file.seek(part.offset)
+                self._source.fetch(part.offset, part.size, file.write, stop=stop, moved=moved)
+            self.partial.finished(part.offset)
 
     def _counter(self, index: int) -> Callable[[int], None]:
         return lambda count: self._received.__setitem__(index, count)
 
     def _tick(self) -> None:
-        facts = self._source.facts
-        self.progress(sum(self._received.copy().values()), facts.size if facts else 0)
+        if self._source.size is not None:
+            self.progress(sum(self._received.copy().values()), self._source.size)
         self.check()
 
 
@@ -165,6 +178,8 @@ class _Download:
 def _writing(target: Path) -> Iterator[None]:
     try:
         yield
+    except BlockingIOError:
+        raise LocalFileError(f"cannot write {target}: another download is writing it") from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise LocalFileError(f"cannot write {target}: {reason}") from error
@@ -181,15 +196,3 @@ def _allocate(path: Path, size: int) -> None:
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                 raise
-
-
-def _settle(temporary: Path, target: Path) -> None:
-    """Put the file in its place, and see that file and name are on disk."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -24,7 +24,7 @@ from plugin_framework.errors import (
     StorageUnreachableError,
     TransferError,
 )
-from plugin_framework.transfer.address import Endpoint, Guard, shown
+from plugin_framework.transfer.address import Endpoint, Guard, shown, signed_headers
 from plugin_framework.transfer.exchange import Answer, BinaryWindow, Exchange, Sink, Throttle
 from plugin_framework.transfer.plan import MIB
 
@@ -169,6 +169,7 @@ class Engine:
         headers: tuple[str, ...],
     ) -> Answer:
         endpoint = self._guard.check(url)
+        _check_signed_headers(url, headers)
         proxy = self._proxy(endpoint)
         addresses = self._addresses(endpoint, proxied=bool(proxy))
         curl = self._take()
@@ -276,6 +277,14 @@ def _failure(code: int, message: str) -> Exception:
     if code == pycurl.E_ABORTED_BY_CALLBACK:  # abort() did not: so an unchecked address
         return AddressRefusedError(message)
     return StorageUnreachableError(message)
+
+
+def _check_signed_headers(url: str, headers: tuple[str, ...]) -> None:
+    sent = {"host", "user-agent", "content-length"}
+    sent.update(header.partition(":")[0].lower() for header in headers)
+    missing = ", ".join(sorted(signed_headers(url) - sent))
+    if missing:
+        raise TransferError(f"{shown(url)} was signed with headers that are not sent: {missing}")
 
 
 def _redirected(url: str, location: str) -> str:

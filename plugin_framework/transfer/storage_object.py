@@ -44,11 +44,12 @@ class Facts:
 class StorageObject:
     """An object behind presigned URLs. Safe to use from several threads.
 
-    ``facts`` is None until the first range has begun to arrive.
+    ``facts`` is None until the first range has begun to arrive, and ``size`` while it is not known.
     """
 
     def __init__(self, engine: Engine, presign: Callable[[], str], *, width: Width) -> None:
         self.facts: Facts | None = None
+        self.size: int | None = None
         self._engine = engine
         self._presign = presign
         self._width = width
@@ -95,7 +96,7 @@ class StorageObject:
         def attempt() -> Facts:
             file.seek(0)
             file.truncate()
-            sink = _WholeSink(file.write, moved)
+            sink = _WholeSink(self, file.write, moved)
             answer = self._get(sink, stop, None, None)
             return Facts(sink.received, answer.headers.get("etag"))
 
@@ -105,6 +106,7 @@ class StorageObject:
         """Take the facts, or see that they are those of the first answer."""
         with self._lock:
             self.facts = self.facts or facts
+            self.size = self.facts.size
             if self.facts != facts:
                 raise ObjectChangedError("the object in storage changed while it was read")
 
@@ -222,9 +224,13 @@ class _WholeSink:
     """Takes a whole object, if its end can be told from a broken connection's."""
 
     def __init__(
-        self, write: Callable[[bytes], object], moved: Callable[[int], object] | None
+        self,
+        source: StorageObject,
+        write: Callable[[bytes], object],
+        moved: Callable[[int], object] | None,
     ) -> None:
         self.received = 0
+        self._source = source
         self._write = write
         self._moved = moved
 
@@ -235,6 +241,8 @@ class _WholeSink:
             raise UnsuitableAnswerError("storage answers with a range that was not asked for")
         if not {"content-length", "transfer-encoding"} & answer.headers.keys():
             raise UnsuitableAnswerError("storage does not say where the object ends")
+        length = answer.headers.get("content-length", "")
+        self._source.size = int(length) if length.isdecimal() else None
         return True
 
     def write(self, data: bytes) -> None:

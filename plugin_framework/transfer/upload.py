@@ -241,7 +241,10 @@ def _hashing(fd: int, size: int, *, wanted: bool) -> Iterator[Future[str] | None
 def _sha256(fd: int, size: int, stop: threading.Event) -> str:
     digest = hashlib.sha256()
     for offset in range(0, size, MIB):
-        data = os.pread(fd, min(MIB, size - offset), offset)
+        try:
+            data = os.pread(fd, min(MIB, size - offset), offset)
+        except OSError as error:
+            raise LocalFileError(f"cannot read the file: {error.strerror}") from error
         if stop.is_set() or not data:
             raise SourceChangedError("the file became shorter while it was sent")
         digest.update(data)

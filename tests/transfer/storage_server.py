@@ -174,7 +174,7 @@ Fault = Callable[[Dialogue], None]
 class StorageServer:
     """Serves until the ``with`` block ends. ``requests`` are in the order they began."""
 
-    def __init__(self, *, certificate: Path | None = None) -> None:
+    def __init__(self, *, certificate: Path | None = None, host: str = "127.0.0.1") -> None:
         self.objects: dict[str, Stored] = {}
         self.requests: list[Request] = []
         self.keeps_bodies = True
@@ -187,11 +187,12 @@ class StorageServer:
         if certificate:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.load_cert_chain(certificate)
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family, backlog=64)
         self._sockets: set[socket.socket] = set()
         self.port = self._listener.getsockname()[1]
         scheme = "https" if certificate else "http"
-        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -317,6 +318,27 @@ def cuts_short(count: int) -> Fault:
             },
         )
         dialogue.send(stored.content[start : start + count])
+        dialogue.close()
+
+    return fault
+
+
+def tunnels_to(port: int) -> Fault:
+    """Be a CONNECT proxy, for one connection to a port of this machine."""
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def fault(dialogue: Dialogue) -> None:
+        dialogue.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with socket.create_connection(("127.0.0.1", port)) as onward:
+            back = threading.Thread(target=pump, args=(onward, dialogue.sock))
+            back.start()
+            pump(dialogue.sock, onward)
+            back.join()
         dialogue.close()
 
     return fault

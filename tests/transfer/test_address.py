@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from plugin_framework.errors import AddressRefusedError, StorageUnreachableError
-from plugin_framework.transfer.address import Guard, kind_of, parse, shown
+from plugin_framework.transfer.address import Guard, kind_of, parse, shown, signed_headers
 
 ALWAYS_REFUSED = [
     "169.254.169.254",
@@ -130,6 +130,20 @@ def test_the_target_is_kept_to_the_letter() -> None:
     assert parse("HTTP://H/%e4/..//+~?a=%2f&").target == "/%e4/..//+~?a=%2f&"
     assert parse("http://h?q").target == "/?q"
     assert parse("http://h").target == "/"
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("X-Amz-SignedHeaders=content-type%3Bhost&X-Amz-Signature=1", {"content-type", "host"}),
+        ("x-oss-additional-headers=x-oss-acl", {"x-oss-acl"}),
+        ("q-header-list=Host;Content-MD5", {"host", "content-md5"}),
+        ("q-header-list=&Signature=1", set()),
+        ("a=b", set()),
+    ],
+)
+def test_signed_headers_are_read_from_every_dialect(query: str, names: set[str]) -> None:
+    assert signed_headers(f"https://h/k?{query}") == names
 
 
 def test_a_name_that_does_not_resolve_may_resolve_later() -> None:

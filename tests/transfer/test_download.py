@@ -72,7 +72,7 @@ def fetch(engine: Engine, presign: Presign, target: Path) -> Callable[[], Downlo
 @pytest.fixture(autouse=True)
 def _nothing_is_left_over(tmp_path: Path) -> Iterator[None]:
     yield
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob(".download-*"))
 
 
 def ranges_of(server: StorageServer) -> list[str | None]:
@@ -346,6 +346,79 @@ def test_a_disk_without_room_is_a_clear_error(
     assert output.stdout == f"cannot write {target}: File too large\n"
     assert target.read_bytes() == b"old"
     assert len(server.requests) == 1
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from plugin_framework.transfer.download import download_file
+from plugin_framework.transfer.engine import Engine, EngineOptions
+
+engine = Engine(EngineOptions(allow_private=True, concurrency=1))
+download_file(engine, lambda: sys.argv[1], Path(sys.argv[2]), chunk=100_000)
+"""
+
+
+@pytest.fixture
+def killed(server: StorageServer, presign: Presign, target: Path) -> None:
+    """A download that got two ranges of five, and was killed in the third."""
+    server.script("GET", "/k", Dialogue.serve, Dialogue.serve, stalls)
+    process = subprocess.Popen([sys.executable, "-c", KILLED, presign(), str(target)])
+    assert server.stalled.wait(30)
+    process.kill()
+    process.wait()
+    server.requests.clear()
+
+
+@pytest.mark.usefixtures("killed")
+def test_after_a_crash_only_what_is_missing_is_fetched(
+    server: StorageServer, fetch: Callable[[], Downloaded]
+) -> None:
+    assert fetch().path.read_bytes() == CONTENT
+    assert sorted(request.header("range") or "" for request in server.requests) == [
+        "bytes=200000-299999",
+        "bytes=300000-399999",
+        "bytes=400000-450000",
+    ]
+
+
+@pytest.mark.usefixtures("killed")
+def test_after_a_crash_another_object_is_begun_anew(
+    server: StorageServer, fetch: Callable[[], Downloaded]
+) -> None:
+    server.objects["/k"] = Stored(OTHER, '"two"')
+    assert fetch().path.read_bytes() == OTHER
+
+
+@pytest.mark.usefixtures("killed")
+@pytest.mark.parametrize("damage", ["torn", "rebooted", "empty", "other-chunk"])
+def test_a_log_that_proves_nothing_is_not_believed(
+    engine: Engine, server: StorageServer, presign: Presign, target: Path, damage: str
+) -> None:
+    (log,) = target.parent.glob(".download-*.log")
+    text = log.read_text()
+    damaged = {
+        "torn": text[:30],
+        "rebooted": re.sub(r'"boot": "[^"]*"', '"boot": "earlier"', text),
+        "empty": "",
+        "other-chunk": text,
+    }
+    log.write_text(damaged[damage])
+    chunk = CHUNK // 2 if damage == "other-chunk" else CHUNK
+    download_file(engine, presign, target, chunk=chunk)
+    assert target.read_bytes() == CONTENT
+    assert f"bytes=0-{chunk - 1}" in ranges_of(server)
+
+
+def test_two_downloads_do_not_write_one_file(
+    engine: Engine, server: StorageServer, presign: Presign, target: Path
+) -> None:
+    def check() -> None:
+        with pytest.raises(LocalFileError, match="another download"):
+            download_file(engine, presign, target, chunk=CHUNK)
+
+    download_file(engine, presign, target, chunk=CHUNK, check=check)
+    assert target.read_bytes() == CONTENT
 
 
 MEMORY = """

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -28,6 +29,7 @@ from tests.transfer.storage_server import (
     answers,
     redirects,
     stalls,
+    tunnels_to,
 )
 
 HOSTILE_TARGETS = [
@@ -297,15 +299,36 @@ def test_what_the_sink_raises_comes_out(engine: Engine, server: StorageServer) -
         engine.get(f"{server.url}/a", sink=Full(), abort=never)
 
 
+def test_a_url_signed_with_headers_that_are_not_sent_is_told_before_sending(
+    engine: Engine, server: StorageServer, window: BinaryWindow
+) -> None:
+    url = f"{server.url}/k?X-Amz-SignedHeaders=content-type%3Bhost%3Bx-amz-acl&X-Amz-Signature=S1G"
+    with pytest.raises(TransferError, match=r"not sent: content-type, x-amz-acl$") as caught:
+        engine.put(url, window, never)
+    assert "S1G" not in str(caught.value)
+    assert not server.requests
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+@pytest.mark.parametrize("host", ["[::1]", "localhost"])
+def test_ipv6_addresses_are_pinned_too(options: EngineOptions, host: str) -> None:
+    with StorageServer(host="::1") as server:
+        server.objects["/k"] = Stored(b"six")
+        engine = Engine(options)
+        engine._resolved[f"http://localhost:{server.port}"] = (time.monotonic() + 60, ("::1",))
+        assert get(engine, f"http://{host}:{server.port}/k")[1] == b"six"
+        engine.close()
+
+
 def test_bandwidth_is_shared(
     server: StorageServer, options: EngineOptions, window: BinaryWindow
 ) -> None:
     engine = Engine(replace(options, bandwidth=100_000))
-    server.objects["/a"] = Stored(bytes(60_000))
+    server.objects["/a"] = Stored(bytes(30_000))
     begun = time.monotonic()
     for _ in range(2):
         get(engine, f"{server.url}/a")
-    assert time.monotonic() - begun > 0.5
+    assert time.monotonic() - begun > 0.2
     engine.close()
 
 
@@ -349,6 +372,21 @@ def test_a_certificate_is_trusted_by_the_bundle_alone(
         assert server.requests[0].target == "/a/../b%2f"
         for engine in (stranger, friend, by_environment):
             engine.close()
+
+
+def test_a_tunnel_leads_to_the_store_and_the_proxy_sees_no_url(
+    certificate: Path, server: StorageServer, options: EngineOptions, window: BinaryWindow
+) -> None:
+    with StorageServer(certificate=certificate) as store:
+        server.script("CONNECT", "", tunnels_to(store.port))
+        engine = Engine(replace(options, proxy=server.url, ca_bundle=certificate))
+        assert engine.put(f"{store.url}/a/../b%2f?s=%2f", window, never).ok
+        engine.close()
+        assert store.requests[0].line == "PUT /a/../b%2f?s=%2f HTTP/1.1"
+        assert store.requests[0].body == b"23456"
+        assert [request.line for request in server.requests] == [
+            f"CONNECT 127.0.0.1:{store.port} HTTP/1.1"
+        ]
 
 
 def test_a_redirect_from_https_to_http_is_refused(
