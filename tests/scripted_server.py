@@ -13,13 +13,14 @@ import json
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+
+import trustme
 
 Step = Callable[["Exchange"], bool]
 """Answers one request; returns whether the connection stays open for another."""
@@ -306,19 +307,12 @@ def closed_port() -> int:
 
 
 def make_certificate(folder: Path, name: str = "localhost") -> Path:
-    """Write a self-signed certificate and its key into one file, in PEM form."""
-    key, certificate, both = (folder / f"{name}.{kind}" for kind in ("key", "crt", "pem"))
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", f"/CN={name}"),
-            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
-            *("-addext", f"subjectAltName=DNS:{name}"),
-            *("-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    both.write_bytes(key.read_bytes() + certificate.read_bytes())
+    """Write a certificate for ``name``, its key and its authority into one file, in PEM form."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert(name)
+    both = folder / "certificate.pem"
+    certificate.private_key_and_cert_chain_pem.write_to_path(both)
+    authority.cert_pem.write_to_path(both, append=True)
     return both
 
 

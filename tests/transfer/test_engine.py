@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ from plugin_framework.errors import (
 )
 from plugin_framework.transfer.engine import AbortedError, Engine, EngineOptions
 from plugin_framework.transfer.exchange import Answer, BinaryWindow
+from tests.scripted_server import make_certificate
 from tests.transfer.storage_server import (
     Dialogue,
     StorageServer,
@@ -344,18 +343,7 @@ def test_nothing_of_the_query_is_logged(
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Key and self-signed certificate of 127.0.0.1, in one file."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs the openssl command")
-    folder = tmp_path_factory.mktemp("tls")
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    argv = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    argv += ["-nodes", "-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", "/CN=test"]
-    subprocess.run([*argv, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, stderr=-3)
-    both = folder / "both.pem"
-    both.write_bytes(key.read_bytes() + cert.read_bytes())
-    return both
+    return make_certificate(tmp_path_factory.mktemp("tls"), "127.0.0.1")
 
 
 def test_a_certificate_is_trusted_by_the_bundle_alone(
