@@ -1,0 +1,287 @@
+"""Writes the pages of ``docs/reference`` from the code they describe. ``make docs`` runs it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+import plugin_framework
+from plugin_framework import errors
+from plugin_framework.cli.app import app, exit_code
+from plugin_framework.plugin import hookspecs
+from plugin_framework.plugin.hookspecs import ObserverHooks, TaskHooks
+from plugin_framework.settings import describe_settings
+
+FOLDER = Path(__file__).parent / "reference"
+SOURCES = Path(plugin_framework.__file__).parent
+LINE = 88
+NOTE = "<!-- Written by docs/generate.py: change the code, then run `make docs`. -->\n"
+
+EXIT_CODES = {
+    0: "The task completed (status 3), and Datahub has acknowledged it.",
+    1: "The task failed (status 5), and Datahub has acknowledged it.",
+    2: "Usage, configuration or an unknown plugin; or Datahub refused the start. Nothing was run.",
+    4: "The task was cancelled (status 4), and Datahub has acknowledged it.",
+    69: "Datahub could not be reached at the start. Nothing was run.",
+    75: "The task ended, but a report is undelivered and kept in the journal; or the subtask is"
+    " already running on this machine.",
+    130: "Stopped by SIGINT, and no other code applies.",
+    143: "Stopped by SIGTERM, and no other code applies.",
+}
+
+# In the order in which authors meet them.
+CLASSES = (
+    "DatahubPlugin",
+    "PluginConfig",
+    "TaskContext",
+    "TaskResult",
+    "UploadedFile",
+    "TaskStatus",
+    "TaskOutcome",
+    "Settings",
+)
+FUNCTIONS = ("run_local", "run_task")
+ELSEWHERE = {
+    "Field": "pydantic's `Field`, for the fields of a `Config`.",
+    "hookimpl": "Marks the hooks of an extension; see [hooks](hooks.md).",
+    "__version__": "The version of the framework, as text.",
+}
+
+
+def main() -> None:
+    """Write all pages."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+def pages() -> dict[str, str]:
+    """The text of each page, by its file name."""
+    made: dict[str, Callable[[], Iterator[str]]] = {
+        "settings.md": settings_page,
+        "command.md": command_page,
+        "hooks.md": hooks_page,
+        "errors.md": errors_page,
+        "context.md": context_page,
+    }
+    return {name: NOTE + "\n" + "\n".join(page()) + "\n" for name, page in made.items()}
+
+
+def settings_page() -> Iterator[str]:
+    """One table of all variables."""
+    yield "# Settings\n"
+    yield "Each setting is an environment variable. Where one is given more than once, the first of"
+    yield "these wins: an option of the command, the environment, `.env` in the current folder, a"
+    yield "secret file, the default. An empty variable counts as not set. Secrets, and they alone,"
+    yield "are also read from files: the file in `DATAHUB_SECRETS_DIR` that is named after the"
+    yield "variable.\n"
+    yield "A wrong value is one line on stderr that names the variable, and exit code 2. An unknown"
+    yield "`DATAHUB_` variable is a warning that names the nearest known one.\n"
+    rows = [
+        (f"`{row.variable}`", row.default, row.expected, row.meaning + _marks(row.variable))
+        for row in describe_settings()
+    ]
+    yield table(("variable", "default", "expected", "meaning"), rows)
+    yield "\n¹ A secret: never shown, and not in the environment of the plugin's process.\n"
+    yield "² Read and checked, but without effect in this release."
+
+
+def _marks(variable: str) -> str:
+    row = next(row for row in describe_settings() if row.variable == variable)
+    return " ¹" * row.secret + " ²" * (not is_used(variable))
+
+
+def is_used(variable: str) -> bool:
+    """Whether any code but that of the settings reads it."""
+    field = variable.removeprefix("DATAHUB_").lower().rsplit("__", maxsplit=1)[-1]
+    if field in {"allow_insecure", "base_url", "secrets_dir"}:  # by way of other settings
+        return True
+    files = (path for path in SOURCES.rglob("*.py") if path.parent.name != "settings")
+    return any(re.search(rf"\.{field}\b", path.read_text(encoding="utf-8")) for path in files)
+
+
+def command_page() -> Iterator[str]:
+    """The help of every command, and the exit codes."""
+    yield "# Command\n"
+    yield "`datahub-plugin`, or `python -m plugin_framework`.\n"
+    for name, command in commands():
+        yield f"## {name}\n" if name != "datahub-plugin" else "## Commands\n"
+        context = click.Context(command, info_name=name, terminal_width=80, max_content_width=80)
+        yield f"```text\n{command.get_help(context)}\n```\n"
+    yield "## The outcome\n"
+    yield "`run` prints one JSON object on stdout, and nothing else there:\n"
+    yield '```json\n{"subtask_id": "s-1", "status": 3, "status_name": "completed",'
+    yield ' "result": {"total_counts": 2, "success_counts": 2, "failed_counts": 0},'
+    yield ' "outputs": [{"name": "words.tsv", "size": 30, "sha256": "b6669fdf..."}],'
+    yield ' "error": null, "delivered": true, "attempt": 1}\n```\n'
+    yield "Logs go to stderr: on a terminal as text with a live line, elsewhere one JSON object a"
+    yield "line. `DATAHUB_LOG_FORMAT` chooses.\n"
+    yield "## Exit codes\n"
+    yield table(("code", "meaning"), [(str(code), text) for code, text in EXIT_CODES.items()])
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """The command itself, and its subcommands in the order of their names."""
+    yield "datahub-plugin", app
+    for name, command in sorted(app.commands.items()):
+        yield f"datahub-plugin {name}", command
+
+
+def hooks_page() -> Iterator[str]:
+    """Every hook with its signature."""
+    yield "# Hooks\n"
+    yield f"{markdown(hookspecs)}\n"
+    for title, owner in (("Task hooks", TaskHooks), ("Observer hooks", ObserverHooks)):
+        yield f"## {title}\n"
+        yield f"{markdown(owner)}\n"
+        for name, hook in members(owner):
+            yield entry(name, hook)
+
+
+def errors_page() -> Iterator[str]:
+    """The tree, and what each error means and leads to."""
+    yield "# Errors\n"
+    intro, _, tree = inspect.cleandoc(errors.__doc__ or "").partition("\n\n")
+    yield f"{intro}\n"
+    yield f"```text\n{textwrap.dedent(tree)}\n```\n"
+    yield "The exit code is that of `datahub-plugin run` where the error ends the run."
+    yield "`RetryableError` and `FinalError` do so at the start only: a report that cannot be"
+    yield "delivered later is kept, and the code is 75.\n"
+    for name, kind in error_classes().items():
+        yield f"## {name}\n"
+        yield f"{markdown(kind)}\n"
+        yield f"{leads_to(kind)}\n"
+
+
+def error_classes() -> dict[str, type[BaseException]]:
+    """All error classes, in the order of the module."""
+    return {
+        name: kind
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, BaseException)
+    }
+
+
+def leads_to(kind: type[BaseException]) -> str:
+    """What the command makes of an error."""
+    if not issubclass(kind, errors.DatahubError):
+        return "Ends the task as its reason says: exit code 4 after a cancel, 1 after a failure."
+    if kind is errors.DatahubError:
+        return "Exit code: see the kinds below."
+    if issubclass(kind, errors.TaskError | errors.TransferError):
+        return "Exit code: 1."
+    return f"Exit code: {exit_code(kind.__new__(kind))}."
+
+
+def context_page() -> Iterator[str]:
+    """The public names of the package."""
+    yield "# The Python surface\n"
+    yield "All of it is imported from `plugin_framework`. For the errors, see"
+    yield "[errors](errors.md).\n"
+    for name in CLASSES:
+        yield from class_section(name, getattr(plugin_framework, name))
+    yield "## Functions\n"
+    for name in FUNCTIONS:
+        yield entry(name, getattr(plugin_framework, name))
+    yield "## Other names\n"
+    yield table(("name", "what it is"), [(f"`{name}`", text) for name, text in ELSEWHERE.items()])
+
+
+def class_section(name: str, owner: type) -> Iterator[str]:
+    """A class and its public members."""
+    yield f"## {name}\n"
+    yield f"{markdown(owner)}\n"
+    if name == "TaskStatus":
+        yield table(("status", "name"), [(str(int(one)), one.name) for one in list(owner)])  # type: ignore[call-overload]  # it is an enum
+        yield ""
+    if name == "DatahubPlugin":
+        yield "Its hooks are described under [hooks](hooks.md).\n"
+    elif name != "TaskStatus":
+        for member, value in members(owner):
+            yield entry(member, value)
+
+
+def members(owner: type) -> Iterator[tuple[str, Any]]:
+    """The documented functions and properties that a class defines, in their order."""
+    for name, value in vars(owner).items():
+        if name.startswith("_") or name == "settings_customise_sources":
+            continue
+        if inspect.isfunction(value) or isinstance(value, property):
+            yield name, value
+
+
+def entry(name: str, value: Any) -> str:
+    """A heading, a signature and a docstring."""
+    signature = "" if isinstance(value, property) else signature_of(value)
+    return f"### {name}\n\n```text\n{name}{signature}\n```\n\n{markdown(value)}\n"
+
+
+def signature_of(function: Callable[..., Any]) -> str:
+    """A signature without ``self``, as the source spells it; a long one over several lines."""
+    whole = inspect.signature(function)
+    shown = [_spelt(one) for one in whole.parameters.values() if one.name != "self"]
+    answer = f" -> {whole.return_annotation}"
+    text = str(whole.replace(parameters=shown, return_annotation=whole.empty))
+    if len(text) + len(answer) <= LINE:
+        return text + answer
+    lines = ["*"] if shown[0].kind is shown[0].KEYWORD_ONLY else []
+    for before, one in zip([None, *shown], shown, strict=False):
+        if before and before.kind is not one.kind is one.KEYWORD_ONLY:
+            lines.append("*")
+        lines.append(str(one))
+    return "(\n    " + ",\n    ".join(lines) + f",\n){answer}"
+
+
+def _spelt(parameter: inspect.Parameter) -> inspect.Parameter:
+    default = parameter.default
+    if inspect.isfunction(default):
+        default = Spelt("...")
+    return parameter.replace(default=default, annotation=Spelt(parameter.annotation))
+
+
+class Spelt:
+    """Prints as the text it holds."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def markdown(documented: Any) -> str:
+    """A docstring as Markdown: its ``Raises`` and the like as lists, its examples in fences."""
+    text = inspect.cleandoc(documented.__doc__ or "").replace("``", "`")
+    return "\n\n".join(_paragraph(part) for part in text.split("\n\n"))
+
+
+def _paragraph(text: str) -> str:
+    title, _, rest = text.partition("\n")
+    if re.fullmatch(r"(Raises|Attributes|Class attributes):", title):
+        return f"**{title[:-1]}**\n\n" + "\n".join(map(_item, textwrap.dedent(rest).splitlines()))
+    if text.startswith("    "):
+        return f"```text\n{textwrap.dedent(text)}\n```"
+    return text
+
+
+def _item(line: str) -> str:
+    names, colon, meaning = line.partition(": ")
+    if line.startswith(" ") or not colon:
+        return f"  {line.strip()}"
+    return f"- {', '.join(f'`{name}`' for name in names.split(', '))}: {meaning}"
+
+
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
