@@ -12,7 +12,8 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,6 +26,9 @@ from plugin_framework.protocol.models import TaskStatus
 
 MESSAGE_LIMIT = 64 * 1024 * 1024
 """Bytes of one message: more than any result or block that may pass."""
+
+CALLS_AT_ONCE = 64
+"""Calls of one plugin process that are under way; further messages wait in the pipe."""
 
 CALLS = frozenset(
     {"confirm", "download", "ended", "input_size", "progress", "read_input", "save_state", "upload"}
@@ -67,8 +71,9 @@ class Channel:
         return self._connection.recv_bytes(MESSAGE_LIMIT)
 
     def close(self) -> None:
-        """Close this end."""
-        self._connection.close()
+        """Close this end. For the thread that receives."""
+        with self._lock:
+            self._connection.close()
 
 
 class RemoteHost:
@@ -148,46 +153,53 @@ class RemoteHost:
             future.set_result(message.get("value"))
 
 
-def serve(
-    channel: Channel, host: TaskHost, pool: Executor, on_log: Callable[[dict[str, Any]], None]
-) -> None:
-    """Answer a plugin process until it is gone. Calls that take long run on the pool.
+def serve(channel: Channel, host: TaskHost, on_log: Callable[[dict[str, Any]], None]) -> None:
+    """Answer a plugin process until it is gone. Calls that take long have a thread each.
+
+    They are daemons: a call that hangs must not keep the interpreter from exiting.
 
     Raises:
+        EOFError, OSError: it is gone, or closed the pipe.
         ValueError: what came is not a message of this protocol.
     """
-    while True:
+    slots = threading.BoundedSemaphore(CALLS_AT_ONCE)
+
+    def answer(call: str, number: int, args: list[Any]) -> None:
         try:
-            message = channel.receive()
-        except (EOFError, OSError):
-            return
+            _answer(channel, host, call, number, args)
+        finally:
+            slots.release()
+
+    while True:
+        message = channel.receive()
         call, args = message.get("call"), message.get("args")
         if call == "log" and isinstance(args, list):
             on_log(args[0])
         elif call == "progress" and isinstance(args, list):
             host.progress(*args)
         elif call in CALLS and isinstance(args, list):
-            pool.submit(_answer, channel, host, message)
+            slots.acquire()
+            threading.Thread(
+                target=answer, args=(call, int(message["id"]), args), daemon=True, name=call
+            ).start()
         else:
             raise ValueError(f"the plugin process called {call!r}")
 
 
-def _answer(channel: Channel, host: TaskHost, message: dict[str, Any]) -> None:
-    answer: dict[str, Any] = {"answer": message["id"]}
+def _answer(channel: Channel, host: TaskHost, call: str, number: int, args: list[Any]) -> None:
+    answer: dict[str, Any] = {"answer": number}
     data = None
     try:
-        value = _invoke(host, message["call"], message["args"])
+        value = _invoke(host, call, args)
         if isinstance(value, bytes):
             answer["data"], data = True, value
         else:
             answer["value"] = value
     except BaseException as error:  # noqa: BLE001 - raised where the call came from
         answer["error"] = _error_to(error)
-    try:
+    # If the plugin process is gone, the runner has noticed.
+    with suppress(OSError):
         channel.send(answer, data)
-    except OSError:
-        # The plugin process is gone; the runner has noticed.
-        return
 
 
 def _invoke(host: TaskHost, call: str, args: list[Any]) -> Any:

@@ -1,8 +1,11 @@
 """The process that has a plugin imported, and forks one process for each task.
 
 Started by ``process.py`` with an environment free of secrets; it talks over one Unix socket, given
-by file descriptor: ``load`` first, then any number of ``check`` and ``fork``. It ends, and all its
-tasks with it, when the supervisor is gone.
+by file descriptor: ``load`` first, then any number of ``check`` and ``fork``. After ``fork`` comes
+one byte that carries two file descriptors. It ends, and all its tasks with it, when the supervisor
+is gone.
+
+Processes that a task leaves behind become this process's children, and are killed.
 """
 
 from __future__ import annotations
@@ -10,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
-import json
 import logging
 import os
 import selectors
@@ -18,18 +20,18 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NoReturn
 
 from plugin_framework.errors import ConfigurationError
 from plugin_framework.isolation.channel import Channel, RemoteHost
-from plugin_framework.isolation.session import run_hooks
+from plugin_framework.isolation.session import LINE_LIMIT, run_hooks
 from plugin_framework.plugin.base import DatahubPlugin, parse_config
-from plugin_framework.plugin.command import die_with_parent
+from plugin_framework.plugin.command import adopt_orphans, die_with_parent
 from plugin_framework.plugin.context import Gate, TaskFacts
 from plugin_framework.plugin.loader import PluginRef, load_extensions
-
-CONTROL_LIMIT = 1024 * 1024
 
 
 class ForkServer:
@@ -37,12 +39,17 @@ class ForkServer:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
+        self._channel = Channel(Connection(os.dup(control.fileno())))
         self._plugin: type[DatahubPlugin] = DatahubPlugin
         self._extensions: dict[str, object] = {}
         self._tasks: set[int] = set()
+        self._ended: list[dict[str, Any]] = []
+        # Processes that the plugin's module started when it was imported.
+        self._imported: set[int] = set()
 
     def serve(self) -> None:
         """Serve until the supervisor is gone."""
+        adopt_orphans()
         wakeup, wakeup_in = socket.socketpair()
         wakeup.setblocking(False)
         wakeup_in.setblocking(False)
@@ -60,15 +67,16 @@ class ForkServer:
                         wakeup.recv(4096)
                         self._reap()
                     elif not self._handle():
-                        self._kill_all()
+                        self._end_all()
                         return
 
     def _handle(self) -> bool:
-        data, fds, _, _ = socket.recv_fds(self._control, CONTROL_LIMIT, 2)
-        if not data:
+        try:
+            message = self._channel.receive()
+        except (EOFError, OSError):
             return False
-        message = json.loads(data)
         if "fork" in message:
+            _, fds, _, _ = socket.recv_fds(self._control, 1, 2)
             self._fork(*fds)
         elif "check" in message:
             self._check(message["check"])
@@ -84,6 +92,7 @@ class ForkServer:
             self._send(problems=error.problems)
             return
         self._extensions = load_extensions()
+        self._imported = _children()
         gc.collect()
         gc.freeze()
         self._send(isolation=plugin.isolation, timeout_seconds=plugin.timeout_seconds)
@@ -97,43 +106,72 @@ class ForkServer:
             self._send()
 
     def _fork(self, channel: int, output: int) -> None:
-        pid = os.fork()
-        if pid == 0:
-            self._control.close()
-            run_child(self._plugin, self._extensions, Connection(channel), output)
+        os.set_inheritable(channel, False)
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._send(problems=[f"no process can be started: {error.strerror}"])
+        else:
+            if pid == 0:
+                self._channel.close()
+                self._control.close()
+                _become_leader(output, parent)
+                run_child(self._plugin, self._extensions, Connection(channel))
+            self._tasks.add(pid)
+            self._send(forked=pid)
         os.close(channel)
         os.close(output)
-        self._tasks.add(pid)
-        self._send(forked=pid)
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
             while True:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
                 if pid == 0:
-                    return
+                    break
                 if pid in self._tasks:
                     self._tasks.discard(pid)
                     code = os.waitstatus_to_exitcode(status)
-                    self._send(exited=pid, code=code, peak_kib=usage.ru_maxrss)
+                    self._ended.append({"exited": pid, "code": code, "peak_kib": usage.ru_maxrss})
+        if left := _children() - self._tasks - self._imported:
+            # Their own ends bring us here again.
+            _kill(left)
+            return
+        while self._ended:
+            self._send(**self._ended.pop())
 
-    def _kill_all(self) -> None:
-        for pid in self._tasks:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
+    def _end_all(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                _kill(_children() | self._tasks)
+                self._tasks.discard(os.wait()[0])
 
     def _send(self, **message: Any) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self._control.send(json.dumps(message).encode())
+        # If the supervisor is gone, the next read says so.
+        with contextlib.suppress(OSError):
+            self._channel.send(message)
+
+
+def _children() -> set[int]:
+    """The processes whose parent we are, where the kernel tells (Linux)."""
+    try:
+        return set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
+    except OSError:
+        return set()
+
+
+def _kill(pids: set[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def run_child(
-    plugin: type[DatahubPlugin], extensions: dict[str, object], connection: Connection, output: int
+    plugin: type[DatahubPlugin], extensions: dict[str, object], connection: Connection
 ) -> NoReturn:
     """Be the plugin process of one task."""
     code = 1
     try:
-        _become_leader(output)
         channel = Channel(connection)
         start = channel.receive()
         gate = Gate()
@@ -149,6 +187,8 @@ def run_child(
             extensions=extensions,
         )
         code = 0
+    except BaseException:  # noqa: BLE001 - the supervisor logs what is printed
+        traceback.print_exc()
     finally:
         # Threads and exit handlers that the author's code left behind have no say any more.
         for stream in (sys.stdout, sys.stderr):
@@ -157,24 +197,27 @@ def run_child(
         os._exit(code)
 
 
-def _become_leader(output: int) -> None:
+def _become_leader(output: int, parent: int) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.setsid()
     die_with_parent()
+    if os.getppid() != parent:
+        os._exit(1)
+    adopt_orphans()
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
     os.close(null)
-    os.close(output)
-    # What was printed must not be lost to a crash.
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a text file
-    faulthandler.enable()
-    if "numpy" in sys.modules:
+    # What was printed must not be lost to a crash. The plugin may have put its own in their place.
+    with contextlib.suppress(AttributeError, ValueError):
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # see above
+    faulthandler.enable(2)
+    if "numpy.random" in sys.modules:
         # All tasks fork from one state; the standard library's random reseeds by itself.
-        sys.modules["numpy"].random.seed()
+        sys.modules["numpy.random"].seed()
 
 
 def _listen(remote: RemoteHost) -> None:
@@ -199,7 +242,7 @@ class _RemoteHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            message = self.format(record)
+            message = self.format(record)[:LINE_LIMIT]
             self._remote.log({"name": record.name, "level": record.levelno, "message": message})
         except Exception:  # noqa: BLE001 - as every logging handler does
             self.handleError(record)
@@ -208,7 +251,3 @@ class _RemoteHandler(logging.Handler):
 def main(control: int) -> None:
     """Serve on the control socket of that file descriptor; its end-of-file ends us."""
     ForkServer(socket.socket(fileno=control)).serve()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import queue
@@ -11,21 +10,32 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import IO, Any
 
 from plugin_framework.errors import InvalidConfigError, PluginCrashedError, PluginLoadError
 from plugin_framework.isolation.channel import Channel, serve
-from plugin_framework.isolation.session import TaskHost
+from plugin_framework.isolation.session import LINE_LIMIT, TaskHost
+from plugin_framework.plugin.command import signal_name
 from plugin_framework.plugin.context import TaskFacts
 from plugin_framework.plugin.loader import PluginRef
 
-CALLS_AT_ONCE = 16
-LINE_LIMIT = 64 * 1024
+CLOSE_SECONDS = 2.0
+"""How long a forkserver may take to end its tasks and itself."""
+
+DRAIN_SECONDS = 2.0
+"""How long what an ended process has sent and printed may take to be read."""
+
+# Not ``-m``, which would let files of the current folder stand in for the standard library's.
+_BOOT = (
+    "import sys; sys.path.append(sys.argv[2]);"
+    " from plugin_framework.isolation.forkserver import main; main(int(sys.argv[1]))"
+)
+_ROOT = str(Path(__file__).parents[2])
 
 log = logging.getLogger("datahub.isolation")
 
@@ -39,42 +49,36 @@ class WorkerExit:
 
     def cause(self) -> str:
         """One line on what killed it."""
-        peak = f" (peak memory {self.peak_kib / 1024:.0f} MiB)"
+        peak = f" (peak memory {self.peak_kib / 1024:.0f} MiB)" if self.peak_kib else ""
         if self.code == -signal.SIGKILL:
             return f"the plugin's process was killed by SIGKILL, perhaps out of memory{peak}"
         if self.code < 0:
-            name = signal.Signals(-self.code).name
+            name = signal_name(-self.code)
             return f"the plugin's process was killed by signal {-self.code} ({name}){peak}"
         return f"the plugin's process exited with code {self.code} before its task had ended{peak}"
 
 
 class ProcessIsolation:
-    """A forkserver with the plugin imported. Start it early: importing takes its time.
+    """A forkserver with the plugin imported. Make it early: importing takes its time.
 
-    ``secrets`` are the names of the environment variables that the plugin must not see.
+    ``secrets`` are the names of the environment variables that the plugin must not see. When a
+    forkserver dies, its tasks die with it, and it is replaced at the next call.
+
+    Raises:
+        PluginLoadError: in a plugin's own process.
     """
 
     def __init__(self, ref: PluginRef, *, secrets: frozenset[str]) -> None:
-        self.ref = ref
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._workers: dict[int, ProcessWorker] = {}
-        self._asking = threading.Lock()
-        self._info: dict[str, Any] | None = None
-        output, output_in = os.pipe()
-        pump_lines(output, f"datahub.plugin.{ref.name}")
-        with theirs:
-            self._server = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", f"{__package__}.forkserver", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                env={k: v for k, v in os.environ.items() if k.upper() not in secrets},
-                stdin=subprocess.DEVNULL,
-                stdout=output_in,
-                stderr=output_in,
+        if f"{__package__}.forkserver" in sys.modules:
+            # Else each process would import the script, and start the next one.
+            raise PluginLoadError(
+                "a plugin's process cannot run tasks: put what the script is to run under"
+                ' if __name__ == "__main__":'
             )
-        os.close(output_in)
-        self._control.send(json.dumps({"load": asdict(ref), "path": sys.path}).encode())
-        threading.Thread(target=self._listen, daemon=True, name="forkserver").start()
+        self.ref = ref
+        self._secrets = secrets
+        self._asking = threading.Lock()
+        self._server = _Server(ref, secrets)
 
     def info(self) -> Mapping[str, Any]:
         """The plugin's ``isolation`` and ``timeout_seconds``, once it is imported.
@@ -83,98 +87,176 @@ class ProcessIsolation:
             PluginLoadError: it cannot be imported.
         """
         with self._asking:
-            if self._info is None:
-                self._info = self._reply(PluginLoadError)
-            return self._info
+            return self._loaded().info()
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Validate a config where the plugin is.
 
         Raises:
+            PluginLoadError: the plugin cannot be imported.
             InvalidConfigError: with one line for each field that is wrong.
         """
-        self.info()
         with self._asking:
-            self._control.send(json.dumps({"check": dict(config)}).encode())
-            self._reply(InvalidConfigError)
+            server = self._loaded()
+            try:
+                reply = server.ask({"check": dict(config)})
+            except PluginCrashedError as error:
+                raise InvalidConfigError(f"config: it cannot be validated: {error}") from None
+        if "problems" in reply:
+            raise InvalidConfigError(reply["problems"])
 
     def start(
         self, facts: TaskFacts, host: TaskHost, on_exit: Callable[[WorkerExit], None]
     ) -> ProcessWorker:
-        """Fork a process for a task; ``on_exit`` is called, from a thread, when it has ended."""
-        self.info()
+        """Fork a process for a task; ``on_exit`` is called, from a thread, when it has ended.
+
+        Raises:
+            PluginLoadError: the plugin cannot be imported.
+            PluginCrashedError: no process can be started.
+        """
+        level = logging.getLogger("datahub").getEffectiveLevel()
+        start = {"facts": asdict(facts), "plugin": self.ref.name, "log_level": level}
         ours, theirs = socket.socketpair()
         output, output_in = os.pipe()
-        with theirs, self._asking:
-            socket.send_fds(self._control, [b'{"fork": true}'], [theirs.fileno(), output_in])
-            pid = self._reply(PluginCrashedError)["forked"]
+        pump = pump_lines(output, f"datahub.plugin.{self.ref.name}")
+        worker = ProcessWorker(Channel(Connection(ours.detach())), pump, on_exit)
+        worker.serve(start, host)
+        try:
+            with self._asking:
+                self._loaded().fork(worker, [theirs.fileno(), output_in])
+        finally:
+            theirs.close()
             os.close(output_in)
-            pump = pump_lines(output, f"datahub.plugin.{self.ref.name}")
-            channel = Channel(Connection(ours.detach()))
-            worker = self._workers[pid] = ProcessWorker(pid, channel, pump, on_exit)
-        worker.serve(facts, host, self.ref.name)
         return worker
 
     def close(self) -> None:
         """End the forkserver, and every process it still has."""
+        self._server.close()
+
+    def _loaded(self) -> _Server:
+        if self._server.gone:
+            self._server = _Server(self.ref, self._secrets)
+        self._server.info()
+        return self._server
+
+
+class _Server:
+    """One forkserver process. One thread at a time may ask."""
+
+    def __init__(self, ref: PluginRef, secrets: frozenset[str]) -> None:
+        self.gone = False
+        self._name = ref.name
+        self._replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._info: dict[str, Any] | None = None
+        self._starting: ProcessWorker | None = None
+        self._workers: dict[int, ProcessWorker] = {}
+        self._control, theirs = socket.socketpair()
+        self._channel = Channel(Connection(os.dup(self._control.fileno())))
+        output, output_in = os.pipe()
+        pump_lines(output, f"datahub.plugin.{ref.name}")
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-P", "-c", _BOOT, str(theirs.fileno()), _ROOT],
+                pass_fds=[theirs.fileno()],
+                env={k: v for k, v in os.environ.items() if k.upper() not in secrets},
+                stdin=subprocess.DEVNULL,
+                stdout=output_in,
+                stderr=output_in,
+                # A terminal signals whole groups; the supervisor decides for all.
+                start_new_session=True,
+            )
+        os.close(output_in)
+        with suppress(OSError):
+            self._channel.send({"load": asdict(ref), "path": sys.path})
+        self._listener = threading.Thread(target=self._listen, daemon=True, name="forkserver")
+        self._listener.start()
+
+    def info(self) -> dict[str, Any]:
+        if self._info is None:
+            try:
+                self._info = self._reply()
+            except PluginCrashedError as error:
+                raise PluginLoadError(f"plugin {self._name} cannot be imported: {error}") from None
+        if "problems" in self._info:
+            raise PluginLoadError(self._info["problems"])
+        return self._info
+
+    def ask(self, message: Mapping[str, Any], fds: Sequence[int] = ()) -> dict[str, Any]:
+        # If it is gone, the listener replies.
+        with suppress(OSError):
+            self._channel.send(message)
+            if fds:
+                socket.send_fds(self._control, [b"+"], fds)
+        return self._reply()
+
+    def fork(self, worker: ProcessWorker, fds: Sequence[int]) -> None:
+        self._starting = worker
+        reply = self.ask({"fork": True}, fds)
+        if "problems" in reply:
+            raise PluginCrashedError("; ".join(reply["problems"]))
+
+    def close(self) -> None:
         with suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
-        self._server.wait()
-        self._control.close()
+        self._listener.join()
 
-    def _reply(self, error: type[PluginLoadError | InvalidConfigError | PluginCrashedError]) -> Any:
+    def _reply(self) -> dict[str, Any]:
         reply = self._replies.get()
-        if "problems" in reply:
-            raise error(reply["problems"])
+        if "gone" in reply:
+            self._replies.put(reply)
+            raise PluginCrashedError(str(reply["gone"]))
         return reply
 
     def _listen(self) -> None:
-        while True:
-            try:
-                data = self._control.recv(1024 * 1024)
-            except OSError:
-                data = b""
-            if not data:
-                break
-            message = json.loads(data)
-            if "exited" in message:
-                worker = self._workers.pop(message["exited"])
-                worker.exited(WorkerExit(message["code"], message["peak_kib"]))
-            else:
+        with suppress(EOFError, OSError):
+            while True:
+                message = self._channel.receive()
+                if "exited" in message:
+                    how = WorkerExit(message["code"], message["peak_kib"])
+                    self._workers.pop(message["exited"]).exited(how)
+                    continue
+                if "forked" in message and self._starting is not None:
+                    self._starting.pid = message["forked"]
+                    self._workers[message["forked"]] = self._starting
                 self._replies.put(message)
-        self._replies.put({"problems": [f"importing plugin {self.ref.name} ended its process"]})
-        for worker in list(self._workers.values()):
+        self.gone = True
+        try:
+            self._process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._channel.close()
+        self._control.close()
+        for worker in self._workers.values():
             worker.exited(WorkerExit(-signal.SIGKILL))
+        cause = f"the process that has it imported ended with code {self._process.returncode}"
+        self._replies.put({"gone": cause})
 
 
 class ProcessWorker:
-    """The process of one task."""
+    """The process of one task; ``pid`` is known once it is forked."""
 
     def __init__(
         self,
-        pid: int,
         channel: Channel,
         output: threading.Thread,
         on_exit: Callable[[WorkerExit], None],
     ) -> None:
-        self.pid = pid
+        self.pid: int | None = None
         self._channel = channel
         self._output = output
         self._on_exit = on_exit
-        self._pool = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="host")
-        self._served = threading.Thread(target=lambda: None)
+        self._served = threading.Thread()
 
-    def serve(self, facts: TaskFacts, host: TaskHost, plugin: str) -> None:
-        """Tell the process what to do, and answer it from a thread."""
-        level = logging.getLogger("datahub").getEffectiveLevel()
-        start = {"facts": asdict(facts), "plugin": plugin, "log_level": level}
+    def serve(self, start: Mapping[str, Any], host: TaskHost) -> None:
+        """Tell the process what to do, and answer it, from a thread."""
         self._served = threading.Thread(
-            target=self._serve, args=(start, host), daemon=True, name=f"serve-{self.pid}"
+            target=self._serve, args=(start, host), daemon=True, name="serve"
         )
         self._served.start()
 
     def signal(self, name: str) -> None:
-        """Pass on ``pause``, ``resume`` or ``cancel``."""
+        """Pass on ``pause``, ``resume``, ``cancel`` or ``fail``."""
         with suppress(OSError):
             self._channel.send({"signal": name})
 
@@ -187,30 +269,37 @@ class ProcessWorker:
         self._signal_group(signal.SIGKILL)
 
     def exited(self, how: WorkerExit) -> None:
-        """Called when the process is gone: end its group, drain its output, tell the runner."""
+        """The process is gone: have its group ended, its output drained, the runner told."""
+        threading.Thread(target=self._exited, args=(how,), daemon=True, name="exited").start()
+
+    def _exited(self, how: WorkerExit) -> None:
         self.kill()
-        self._output.join(timeout=2)
-        self._served.join(timeout=2)
-        self._pool.shutdown(wait=False)
+        self._output.join(timeout=DRAIN_SECONDS)
+        self._served.join(timeout=DRAIN_SECONDS)
         self._on_exit(how)
 
-    def _serve(self, start: dict[str, Any], host: TaskHost) -> None:
+    def _serve(self, start: Mapping[str, Any], host: TaskHost) -> None:
         try:
             self._channel.send(start)
-            serve(self._channel, host, self._pool, _relog)
-        except OSError:
-            return
-        except (ValueError, KeyError, TypeError, RuntimeError):
+            serve(self._channel, host, _relog)
+        except (EOFError, ConnectionError):
+            pass
+        except Exception:
             log.exception("the plugin's process broke the pipe's rules")
-            self.kill()
+        # Whatever it did, it can be of no further use.
+        self.kill()
+        self._channel.close()
 
     def _signal_group(self, number: int) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+        if self.pid is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
 
 
 def _relog(record: dict[str, Any]) -> None:
-    logging.getLogger(str(record["name"])).log(int(record["level"]), "%s", record["message"])
+    # A lone surrogate would break the handlers that write it.
+    message = str(record["message"]).encode(errors="replace").decode()
+    logging.getLogger(str(record["name"])).log(int(record["level"]), "%s", message)
 
 
 def pump_lines(fd: int, name: str) -> threading.Thread:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import pluggy
 
 from plugin_framework import errors
-from plugin_framework.errors import PluginError, TaskCancelled, TaskError
+from plugin_framework.errors import ConfigurationError, PluginError, TaskCancelled, TaskError
 from plugin_framework.plugin.async_hooks import AsyncHooks
 from plugin_framework.plugin.base import (
     DatahubPlugin,
@@ -28,6 +28,9 @@ _OUR_FOLDERS = tuple(str(Path(package).parent) for package in (errors.__file__, 
 
 STATE_LIMIT = 1024 * 1024
 """Bytes of JSON that saved state may take."""
+
+LINE_LIMIT = 64 * 1024
+"""Characters of one error message or log line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,61 +79,87 @@ def run_hooks(
         try:
             manager = task_manager(plugin(), extensions, async_hooks)
             config = parse_config(plugin, facts.config)
-        except Exception as error:
-            log.debug("the plugin could not be set up", exc_info=True)
-            host.ended(Ending("failed", error=describe(error)))
+            ctx = TaskContext(facts, config, host=_CheckedHost(host), gate=gate, log=log)
+        except BaseException as error:  # noqa: BLE001 - it becomes the ending
+            host.ended(_failed(error, log))
             return
-        ctx = TaskContext(facts, config, host=_CheckedHost(host), gate=gate, log=log)
-        _run(manager.hook, ctx, host, log)
+        _run(manager.hook, ctx, host=host, gate=gate, async_hooks=async_hooks)
     finally:
         async_hooks.close()
 
 
 def describe(error: BaseException) -> str:
     """One line on an error: its message alone where it is meant for people."""
-    text = " ".join(str(error).split())
-    if isinstance(error, TaskError) and text:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the author's own __str__
+        text = ""
+    text = " ".join(text[:LINE_LIMIT].encode(errors="replace").decode().split())
+    if isinstance(error, TaskError | ConfigurationError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _run(
-    hook: pluggy.HookRelay, ctx: TaskContext[Any], host: TaskHost, log: logging.Logger
+    hook: pluggy.HookRelay,
+    ctx: TaskContext[Any],
+    *,
+    host: TaskHost,
+    gate: Gate,
+    async_hooks: AsyncHooks,
 ) -> None:
     def pause_hook(status: TaskStatus) -> None:
         (hook.on_pause if status is TaskStatus.PAUSED else hook.on_resume)(ctx=ctx)
 
     ctx._pause_hook = pause_hook  # noqa: SLF001 - the context is made before its hooks
-    ending, returned, error = _work(hook, ctx, log)
-    if ending.kind == "cancelled":
-        _after(log, lambda: hook.on_cancel(ctx=ctx))
-    verdict = host.ended(ending)
-    status = TaskStatus(verdict.status)
-    if status is TaskStatus.COMPLETED:
-        _after(log, lambda: hook.on_success(ctx=ctx, result=returned))
-    elif status is TaskStatus.FAILED:
-        failure = error or PluginError(verdict.error or "the task failed")
-        _after(log, lambda: hook.on_failure(ctx=ctx, error=failure))
-    elif ending.kind != "cancelled":
-        _after(log, lambda: hook.on_cancel(ctx=ctx))
-    _after(log, lambda: hook.on_finish(ctx=ctx, status=status))
+    ending, returned, error = _work(hook, ctx)
+    async_hooks.work_is_over = True
+    cleaned = ending.kind == "cancelled" and not gate.failing
+    if cleaned:
+        _after(ctx.log, lambda: hook.on_cancel(ctx=ctx))
+    status = TaskStatus.RUNNING  # should the ending not be kept, nothing has been decided
+    try:
+        verdict = host.ended(ending)
+        status = TaskStatus(verdict.status)
+        if status is TaskStatus.COMPLETED:
+            _after(ctx.log, lambda: hook.on_success(ctx=ctx, result=returned))
+        elif status is TaskStatus.FAILED:
+            failure = error or PluginError(verdict.error or "the task failed")
+            _after(ctx.log, lambda: hook.on_failure(ctx=ctx, error=failure))
+        elif not cleaned:
+            _after(ctx.log, lambda: hook.on_cancel(ctx=ctx))
+    finally:
+        _after(ctx.log, lambda: hook.on_finish(ctx=ctx, status=status))
 
 
 def _work(
-    hook: pluggy.HookRelay, ctx: TaskContext[Any], log: logging.Logger
+    hook: pluggy.HookRelay, ctx: TaskContext[Any]
 ) -> tuple[Ending, Any, BaseException | None]:
     try:
         hook.on_start(ctx=ctx)
+        ctx.checkpoint()
         returned = hook.process(ctx=ctx)
         returned = TaskResult() if returned is None else returned
         return Ending("returned", result=result_json(returned)), returned, None
-    except TaskCancelled:
-        return Ending("cancelled"), None, None
-    except TaskError as error:
-        return Ending("failed", error=describe(error)), None, error
-    except BaseException as error:
-        log.exception("the plugin failed", exc_info=_without_our_frames(error))
-        return Ending("failed", error=describe(error)), None, error
+    except BaseException as error:  # noqa: BLE001 - it becomes the ending
+        if ctx.cancelled and _is_cancel(error):
+            return Ending("cancelled"), None, None
+        return _failed(error, ctx.log), None, error
+
+
+def _is_cancel(error: BaseException) -> bool:
+    """Whether it is a cancel, perhaps in the group that asyncio's TaskGroup makes of it."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(TaskCancelled)[1] is None
+    return isinstance(error, TaskCancelled)
+
+
+def _failed(error: BaseException, log: logging.Logger) -> Ending:
+    if isinstance(error, TaskCancelled):
+        return Ending("failed", error="TaskCancelled was raised, but nobody cancelled the task")
+    if not isinstance(error, TaskError | ConfigurationError):
+        log.error("the plugin failed", exc_info=_without_our_frames(error))
+    return Ending("failed", error=describe(error))
 
 
 def _without_our_frames(error: BaseException) -> BaseException:

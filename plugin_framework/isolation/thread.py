@@ -53,6 +53,8 @@ class ThreadIsolation:
                 run_hooks(
                     self._plugin, facts, host=host, gate=gate, log=log, extensions=self._extensions
                 )
+            except BaseException:
+                log.exception("the task of subtask %s broke off", facts.subtask_id)
             finally:
                 on_exit(WorkerExit(0))
 
@@ -71,7 +73,7 @@ class ThreadWorker:
         self._on_exit = on_exit
 
     def signal(self, name: str) -> None:
-        """Pass on ``pause``, ``resume`` or ``cancel``."""
+        """Pass on ``pause``, ``resume``, ``cancel`` or ``fail``."""
         getattr(self._gate, name)()
 
     def terminate(self) -> None:

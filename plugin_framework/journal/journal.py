@@ -228,6 +228,8 @@ class Journal:
         with self._lock:
             try:
                 yield
+            except sqlite3.IntegrityError as error:
+                raise JournalError(f"the journal {self.path} refuses a write: {error}") from error
             except sqlite3.Error as error:
                 raise JournalError(_advice(self.path, error)) from error
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
+import threading
 from collections.abc import Awaitable
+from concurrent.futures import Future
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from plugin_framework.errors import TaskCancelled
@@ -16,14 +20,14 @@ if TYPE_CHECKING:
 class AsyncHooks:
     """Awaits results of hooks. What ``on_start`` opened on the loop still works in ``process``.
 
-    A cancel of the task cancels the hook's coroutine, at whatever it awaits.
+    A cancel of the task cancels the hook's coroutine, at whatever it awaits, until the work is
+    over: the hooks that clean up are left alone.
     """
 
     def __init__(self, gate: Gate) -> None:
+        self.work_is_over = False
         self._gate = gate
         self._runner: asyncio.Runner | None = None
-        self._running: asyncio.Task[Any] | None = None
-        gate.on_cancel(self._cancel_running)
 
     def settle(self, result: Any) -> Any:
         """The result itself, awaited if it has to be."""
@@ -31,11 +35,13 @@ class AsyncHooks:
             return result
         if self._runner is None:
             self._runner = asyncio.Runner()
-        was_cancelled = self._gate.cancelled
         try:
-            return self._runner.run(self._tracked(result))
+            if self._runner.get_loop().is_running():
+                # A checkpoint within an async hook, which holds the loop: this is a pause hook.
+                return _run_aside(self._cancellable(result))
+            return self._runner.run(self._cancellable(result))
         except asyncio.CancelledError:
-            if self._gate.cancelled and not was_cancelled:
+            if self._gate.cancelled and not self.work_is_over:
                 raise TaskCancelled("the task was cancelled") from None
             raise
 
@@ -44,14 +50,27 @@ class AsyncHooks:
         if self._runner is not None:
             self._runner.close()
 
-    async def _tracked(self, awaitable: Awaitable[Any]) -> Any:
-        self._running = asyncio.current_task()
-        try:
-            return await awaitable
-        finally:
-            self._running = None
+    async def _cancellable(self, awaitable: Awaitable[Any]) -> Any:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
 
-    def _cancel_running(self) -> None:
-        running = self._running
-        if running is not None:
-            running.get_loop().call_soon_threadsafe(running.cancel)
+        def cancel() -> None:
+            loop.call_soon_threadsafe(task.cancel)
+
+        with nullcontext() if self.work_is_over else self._gate.on_cancel(cancel):
+            return await awaitable
+
+
+def _run_aside(coroutine: Any) -> Any:
+    """Run a coroutine to its end on a loop and a thread of its own, and wait for it."""
+    context = contextvars.copy_context()
+    done: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(context.run(asyncio.run, coroutine))
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="pause-hook").start()
+    return done.result()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_jsonable_python
 
 from plugin_framework.errors import InvalidConfigError, InvalidResultError
 from plugin_framework.plugin.context import TaskContext
@@ -102,6 +103,8 @@ def parse_config(plugin: type[DatahubPlugin], config: Mapping[str, Any]) -> Plug
             for found in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         raise InvalidConfigError(lines) from None
+    except (Exception, SystemExit) as error:
+        raise InvalidConfigError(f"config: its validation raised {error!r}") from error
 
 
 def result_json(returned: object) -> dict[str, Any]:
@@ -114,17 +117,26 @@ def result_json(returned: object) -> dict[str, Any]:
     if returned is None:
         returned = TaskResult()
     if isinstance(returned, TaskResult):
-        returned = returned.model_dump(mode="python")
+        # Not mode="json", which would turn NaN into null.
+        fields = returned.model_dump(mode="python")
+        return checked_json(
+            fields, what="the result", limit=RESULT_LIMIT, default=to_jsonable_python
+        )
     if not isinstance(returned, Mapping):
         kind = type(returned).__name__
         raise InvalidResultError(f"process returned {kind}; return a TaskResult, a mapping or None")
     return checked_json(dict(returned), what="the result", limit=RESULT_LIMIT)
 
 
-def checked_json(value: dict[str, Any], *, what: str, limit: int) -> dict[str, Any]:
-    """A copy of ``value`` made of plain JSON, or InvalidResultError naming ``what``."""
+def checked_json(
+    value: dict[str, Any], *, what: str, limit: int, default: Callable[[Any], Any] | None = None
+) -> dict[str, Any]:
+    """A copy of ``value`` made of plain JSON, or InvalidResultError naming ``what``.
+
+    ``default`` turns what is not JSON into what is, as of ``json.dumps``.
+    """
     try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False, default=default)
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidResultError(f"{what} is not JSON: {error}") from None

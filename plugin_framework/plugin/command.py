@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 5.0
 """From SIGTERM to SIGKILL for a command whose task was cancelled."""
 
+_STDERR = 2
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 # Looked up before any fork: between fork and exec only plain system calls are safe.
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
@@ -25,6 +27,12 @@ def die_with_parent() -> None:
     """Have the kernel kill this process when its parent dies, however that happens (Linux)."""
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """Have descendants whose parent dies become children of this process (Linux)."""
+    if _prctl is not None:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def run_command(
@@ -37,6 +45,8 @@ def run_command(
     if given is not None:
         options["stdin"] = subprocess.PIPE
     options.setdefault("stdin", subprocess.DEVNULL)
+    # What a supervisor prints on its own stdout is its outcome alone.
+    options.setdefault("stdout", _STDERR)
     try:
         process = subprocess.Popen(  # noqa: S603 - running the author's command is the purpose
             argv,
@@ -46,11 +56,11 @@ def run_command(
         )
     except OSError as error:
         raise PluginError(f"cannot run {argv[0]}: {error.strerror}") from None
-    gate.on_cancel(lambda: _signal_group(process, signal.SIGTERM))
-    try:
-        output, errors = _communicate(process, gate, given)
-    finally:
-        _signal_group(process, signal.SIGKILL)
+    with process, gate.on_cancel(lambda: _signal_group(process, signal.SIGTERM)):
+        try:
+            output, errors = _communicate(process, gate, given)
+        finally:
+            _signal_group(process, signal.SIGKILL)
     if gate.cancelled:
         raise TaskCancelled(f"{argv[0]} was ended because the task was cancelled")
     if check and process.returncode:
@@ -58,17 +68,24 @@ def run_command(
     return subprocess.CompletedProcess(argv, process.returncode, output, errors)
 
 
+def signal_name(number: int) -> str:
+    """``SIGTERM`` and the like; real-time signals have but a number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def _communicate(
     process: subprocess.Popen[Any], gate: Gate, given: str | bytes | None
 ) -> tuple[Any, Any]:
-    with process:
-        while True:
-            try:
-                return process.communicate(given, timeout=PATIENCE_SECONDS)
-            except subprocess.TimeoutExpired:
-                given = None
-                if gate.cancelled:
-                    _signal_group(process, signal.SIGKILL)
+    while True:
+        try:
+            return process.communicate(given, timeout=PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            given = None
+            if gate.cancelled:
+                _signal_group(process, signal.SIGKILL)
 
 
 def _signal_group(process: subprocess.Popen[Any], number: int) -> None:
@@ -82,5 +99,5 @@ def _signal_group(process: subprocess.Popen[Any], number: int) -> None:
 def _failure(command: str, code: int, errors: str | bytes | None) -> str:
     text = errors.decode(errors="replace") if isinstance(errors, bytes) else errors or ""
     last = text.strip().splitlines()[-1:] or [""]
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+    how = f"was killed by {signal_name(-code)}" if code < 0 else f"exited with code {code}"
     return f"{command} {how}{': ' if last[0] else ''}{last[0][:300]}"

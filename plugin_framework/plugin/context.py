@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import math
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -20,6 +24,11 @@ Item = TypeVar("Item")
 
 READ_AHEAD = 1024 * 1024
 """Bytes that ``open_input()`` fetches at the least in one go."""
+
+BLOCK_LIMIT = 8 * 1024 * 1024
+"""Bytes that it fetches at the most."""
+
+_in_pause_hook: ContextVar[bool] = ContextVar("in_pause_hook", default=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,7 @@ class Gate:
         self.open = True
         self.paused = False
         self.cancelled = False
+        self.failing = False
 
     def pause(self) -> None:
         """Hold the task at its next checkpoint."""
@@ -76,13 +86,31 @@ class Gate:
 
     def cancel(self) -> None:
         """Stop the task at its next checkpoint, paused or not."""
-        self._set(cancelled=True)
-        for callback in self._on_cancel:
-            callback()
+        with self._changed:
+            self._set(cancelled=True)
+            for callback in self._on_cancel:
+                callback()
 
-    def on_cancel(self, callback: Callable[[], object]) -> None:
-        """Have ``callback`` called, from another thread, when the task is cancelled."""
-        self._on_cancel.append(callback)
+    def fail(self) -> None:
+        """Stop the task as a cancel does, but it has failed: ``on_cancel`` is not called."""
+        self.failing = True
+        self.cancel()
+
+    @contextmanager
+    def on_cancel(self, callback: Callable[[], object]) -> Iterator[None]:
+        """Have ``callback`` called, from another thread, if the task is cancelled meanwhile.
+
+        It is called at once where the task is cancelled already. It must be quick, and not raise.
+        """
+        with self._changed:
+            self._on_cancel.append(callback)
+            if self.cancelled:
+                callback()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._on_cancel.remove(callback)
 
     def wait(self) -> None:
         """Wait until the task may go on, or is cancelled."""
@@ -137,8 +165,8 @@ class TaskContext(Generic[ConfigT_co]):
         self.state: dict[str, Any] = dict(facts.state)
         self._host = host
         self._gate = gate
-        self._held = threading.RLock()
-        self._holding = False
+        self._holding = threading.Lock()
+        self._saving = threading.Lock()
         self._sent = -1.0
         self._pause_hook: Callable[[TaskStatus], None] = lambda _status: None
 
@@ -211,8 +239,8 @@ class TaskContext(Generic[ConfigT_co]):
         """
         if self._gate.open:
             return
-        with self._held:
-            if self._gate.paused and not self._holding:
+        if not _in_pause_hook.get():
+            with self._holding:
                 self._hold()
         if self._gate.cancelled:
             raise TaskCancelled(f"subtask {self.subtask_id} was cancelled")
@@ -228,17 +256,19 @@ class TaskContext(Generic[ConfigT_co]):
         return self._gate.paused
 
     def _hold(self) -> None:
-        self._holding = True
+        while self._gate.paused and not self._gate.cancelled:
+            self._tell(TaskStatus.PAUSED)
+            self._gate.wait()
+            if not self._gate.cancelled:
+                self._tell(TaskStatus.RUNNING)
+
+    def _tell(self, status: TaskStatus) -> None:
+        token = _in_pause_hook.set(True)
         try:
-            while self._gate.paused and not self._gate.cancelled:
-                self._pause_hook(TaskStatus.PAUSED)
-                self._host.confirm(TaskStatus.PAUSED)
-                self._gate.wait()
-                if not self._gate.cancelled:
-                    self._pause_hook(TaskStatus.RUNNING)
-                    self._host.confirm(TaskStatus.RUNNING)
+            self._pause_hook(status)
         finally:
-            self._holding = False
+            _in_pause_hook.reset(token)
+        self._host.confirm(status)
 
     # State and child processes
 
@@ -248,8 +278,10 @@ class TaskContext(Generic[ConfigT_co]):
         Raises:
             InvalidResultError: it is not JSON, or takes more than 1 MiB.
         """
-        self.state = {**(self.state if state is None else state), **changes}
-        self._host.save_state(self.state)
+        with self._saving:
+            new = {**(self.state if state is None else state), **changes}
+            self._host.save_state(new)
+            self.state = new
 
     def run(
         self, argv: Sequence[str | Path], *, check: bool = True, **options: Any
@@ -259,7 +291,10 @@ class TaskContext(Generic[ConfigT_co]):
         Raises:
             PluginError: it cannot be started, or exits with another code than 0 (``check``).
             TaskCancelled: the task was cancelled; the command has been ended.
+            TypeError: ``argv`` is one string; no shell takes it apart.
         """
+        if isinstance(argv, str):
+            raise TypeError(f"give the command as a list of its words: {argv.split()}")
         from plugin_framework.plugin.command import run_command  # noqa: PLC0415
 
         self.checkpoint()
@@ -286,16 +321,22 @@ class _InputFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         if base + offset < 0:
-            raise ValueError("negative seek position")
+            # What a plain file raises, and what zipfile and its like expect.
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         self._position = base + offset
         return self._position
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        wanted = min(len(view), self._size - self._position)
-        if wanted <= 0:
-            return 0
-        data = self._host.read_input(self._position, wanted)
+        data = self._fetch(len(view))
         view[: len(data)] = data
-        self._position += len(data)
         return len(data)
+
+    def readall(self) -> bytes:
+        return b"".join(iter(lambda: self._fetch(BLOCK_LIMIT), b""))
+
+    def _fetch(self, size: int) -> bytes:
+        wanted = min(size, BLOCK_LIMIT, self._size - self._position)
+        data = self._host.read_input(self._position, wanted) if wanted > 0 else b""
+        self._position += len(data)
+        return data

@@ -6,16 +6,18 @@ import difflib
 import importlib
 import importlib.util
 import logging
+import re
 import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from plugin_framework.errors import PluginLoadError, PluginNotFoundError
 from plugin_framework.plugin.base import DatahubPlugin
 from plugin_framework.plugin.hookspecs import TASK_HOOKS
-from plugin_framework.plugin.manager import hooks_of
+from plugin_framework.plugin.manager import check_hooks, hooks_of
 
 PLUGIN_GROUP = "datahub.plugins"
 EXTENSION_GROUP = "datahub.extensions"
@@ -47,18 +49,13 @@ class PluginRef:
             raise PluginLoadError(
                 f"plugin {self.name}: {self.module}:{self.attribute} is not a DatahubPlugin class"
             )
-        _check_hooks(plugin)
+        _check(plugin)
         return plugin
 
 
 def installed_plugins() -> dict[str, PluginRef]:
     """The plugins that installed distributions declare, by name; nothing is imported."""
-    return {
-        point.name: PluginRef(
-            point.name, point.dist.version if point.dist else "", point.module, point.attr
-        )
-        for point in sorted(entry_points(group=PLUGIN_GROUP))
-    }
+    return {point.name: _ref_at(point) for point in sorted(entry_points(group=PLUGIN_GROUP))}
 
 
 def find_plugin(name: str) -> PluginRef:
@@ -80,16 +77,17 @@ def find_plugin(name: str) -> PluginRef:
 
 def ref_of(plugin: type[DatahubPlugin]) -> PluginRef:
     """The reference by which another process can load a class at hand."""
-    module = sys.modules.get(plugin.__module__)
-    name = plugin.name or plugin.__name__
     for ref in installed_plugins().values():
         if (ref.module, ref.attribute) == (plugin.__module__, plugin.__qualname__):
             return ref
-    _check_hooks(plugin)
+    _check(plugin)
+    module = sys.modules.get(plugin.__module__)
+    # A module run by ``python -m`` is __main__, but its spec has the name it is imported by.
+    spec = getattr(module, "__spec__", None)
     return PluginRef(
-        name,
+        plugin.name or plugin.__name__,
         plugin.version,
-        plugin.__module__,
+        spec.name if spec else plugin.__module__,
         plugin.__qualname__,
         getattr(module, "__file__", None),
     )
@@ -104,6 +102,13 @@ def load_extensions() -> dict[str, object]:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it must not stop a task
             log.warning("extension %s cannot be loaded: %s", point.name, _reason(error))
     return found
+
+
+def _ref_at(point: EntryPoint) -> PluginRef:
+    # Its own parts raise where the value is malformed, which must stop nobody else's plugin.
+    module, _, rest = point.value.partition(":")
+    version = point.dist.version if point.dist else ""
+    return PluginRef(point.name, version or "", module.strip(), rest.partition("[")[0].strip())
 
 
 def _instance(point: EntryPoint) -> object:
@@ -144,25 +149,33 @@ def _module(ref: PluginRef) -> Any:
 def _module_of_file(file: str | None) -> Any:
     if file is None:
         raise PluginLoadError("it was not defined in a file")
-    name = f"datahub_plugin_of_{Path(file).stem}"
+    name = "datahub_plugin_of_" + re.sub(r"\W", "_", file)
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
         if spec is None or spec.loader is None:
             raise PluginLoadError(f"{file} is not a Python file")
         sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
     return sys.modules[name]
 
 
-def _check_hooks(plugin: type[DatahubPlugin]) -> None:
+def _check(plugin: type[DatahubPlugin]) -> None:
     if "process" not in hooks_of(plugin):
         raise PluginLoadError(f"plugin {plugin.__name__} has no process(self, ctx)")
-    for name in filter(lambda name: name.startswith("on_"), vars(plugin)):
-        near = difflib.get_close_matches(name, TASK_HOOKS, n=1, cutoff=0.8)
+    config: object = plugin.Config
+    if not (isinstance(config, type) and issubclass(config, BaseModel)):
+        raise PluginLoadError(f"plugin {plugin.__name__}: its Config is not a PluginConfig")
+    for name in filter(lambda name: name.startswith("on_"), dir(plugin)):
+        near = difflib.get_close_matches(name, TASK_HOOKS, n=1, cutoff=0.7)
         if near and name not in TASK_HOOKS:
             raise PluginLoadError(
                 f"plugin {plugin.__name__}: {name} is not a hook; did you mean {near[0]}?"
             )
+    check_hooks(plugin)
 
 
 def _reason(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 from collections.abc import Callable, Generator, Iterable, Mapping
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from plugin_framework.errors import PluginLoadError, TaskInterrupted
+from plugin_framework.errors import PluginLoadError
 from plugin_framework.plugin.base import DatahubPlugin
 from plugin_framework.plugin.hookspecs import (
     OBSERVER_HOOKS,
@@ -39,12 +40,10 @@ def task_manager(
     """
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(TaskHooks)
-    own = {
-        name: hookimpl(_settled(getattr(plugin, name), async_hooks)) for name in hooks_of(plugin)
-    }
-    _register(manager, type(plugin).__name__, own)
+    own = {name: _settled(getattr(plugin, name), async_hooks) for name in hooks_of(plugin)}
+    _register(manager, f"plugin {type(plugin).__name__}", own)
     for label, extension in extensions.items():
-        _register(manager, label, _guarded_hooks(extension, label, TASK_HOOKS, async_hooks))
+        _extend(manager, label, extension, TASK_HOOKS, async_hooks)
     return manager
 
 
@@ -53,8 +52,20 @@ def observer_manager(extensions: Mapping[str, object]) -> pluggy.PluginManager:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(ObserverHooks)
     for label, extension in extensions.items():
-        _register(manager, label, _guarded_hooks(extension, label, OBSERVER_HOOKS, None))
+        _extend(manager, label, extension, OBSERVER_HOOKS, None)
     return manager
+
+
+def check_hooks(plugin: type[DatahubPlugin]) -> None:
+    """See that every hook of a plugin class takes parameters that it is given.
+
+    Raises:
+        PluginLoadError: naming the hook.
+    """
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(TaskHooks)
+    own = {name: _settled(getattr(plugin, name), None) for name in hooks_of(plugin)}
+    _register(manager, f"plugin {plugin.__name__}", own)
 
 
 def hooks_of(plugin: DatahubPlugin | type[DatahubPlugin]) -> tuple[str, ...]:
@@ -68,22 +79,43 @@ def hooks_of(plugin: DatahubPlugin | type[DatahubPlugin]) -> tuple[str, ...]:
 def _register(
     manager: pluggy.PluginManager, label: str, hooks: Mapping[str, Callable[..., Any]]
 ) -> None:
+    for name, hook in hooks.items():
+        if not hasattr(hook, _MARK):
+            hooks = {**hooks, name: hookimpl(hook)}
     try:
         manager.register(SimpleNamespace(**hooks), name=label)
     except pluggy.PluginValidationError as error:
-        reason = str(error).strip().splitlines()[-1]
+        lines = str(error).strip().splitlines()
+        definition = next((line for line in lines if line.startswith("hookimpl definition")), "")
         raise PluginLoadError(
-            f"{label} has a hook with parameters it is not given ({reason}); they are called"
-            " ctx, and result, error or status where the hook has one"
+            f"{label}: {definition.removeprefix('hookimpl definition: ') or lines[-1]} has a"
+            " parameter that the hook is not given; they are called ctx, and result, error or"
+            " status where the hook has one"
         ) from None
 
 
-def _settled(hook: Callable[..., Any], async_hooks: AsyncHooks) -> Callable[..., Any]:
+def _settled(hook: Callable[..., Any], async_hooks: AsyncHooks | None) -> Callable[..., Any]:
     @functools.wraps(hook)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return async_hooks.settle(hook(*args, **kwargs))
+        result = hook(*args, **kwargs)
+        return result if async_hooks is None else async_hooks.settle(result)
 
     return call
+
+
+def _extend(
+    manager: pluggy.PluginManager,
+    label: str,
+    extension: object,
+    names: Iterable[str],
+    async_hooks: AsyncHooks | None,
+) -> None:
+    """Register an extension's hooks; one that cannot be used is logged and left out."""
+    try:
+        hooks = _guarded_hooks(extension, label, names, async_hooks)
+        _register(manager, f"extension {label}", hooks)
+    except Exception as error:  # noqa: BLE001 - it must not stop a task
+        log.warning("extension %s is left out: %s", label, error)
 
 
 def _guarded_hooks(
@@ -96,24 +128,28 @@ def _guarded_hooks(
         if hook is None or options is None:
             continue
         if options["hookwrapper"]:
-            raise PluginLoadError(f"extension {label}: {name} must use hookimpl(wrapper=True)")
-        settled = hook if async_hooks is None else _settled(hook, async_hooks)
-        guard = _guard_wrapper if options["wrapper"] else _guard
-        guarded = guard(hook if options["wrapper"] else settled, f"{label}.{name}")
+            raise PluginLoadError(f"{name} must use hookimpl(wrapper=True)")
+        if async_hooks is None and inspect.iscoroutinefunction(hook):
+            raise PluginLoadError(f"{name} observes, and must be a plain def")
+        if options["wrapper"]:
+            guarded = _guard_wrapper(hook, f"{label}.{name}")
+        else:
+            guarded = _guard(_settled(hook, async_hooks), f"{label}.{name}")
         setattr(guarded, _MARK, options)
         found[name] = guarded
     return found
 
 
 def _guard(hook: Callable[..., Any], label: str) -> Callable[..., Any]:
-    """An extension's hook whose exceptions are logged and go no further."""
+    """An extension's hook whose exceptions are logged and go no further.
+
+    A cancel that is raised in it is not lost: the gate stays shut.
+    """
 
     @functools.wraps(hook)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return hook(*args, **kwargs)
-        except TaskInterrupted:
-            raise
         except BaseException:
             log.exception("extension %s failed; the task goes on", label)
             return None
@@ -124,53 +160,47 @@ def _guard(hook: Callable[..., Any], label: str) -> Callable[..., Any]:
 def _guard_wrapper(hook: Callable[..., Any], label: str) -> Callable[..., Any]:
     """An extension's wrapper that may replace a result, but cannot lose one by mistake.
 
-    What it raises is logged; where it returns nothing, what it wrapped stands.
+    What it raises is logged; where it returns nothing, what it wrapped stands. What it wrapped
+    raised always stands, a cancel above all.
     """
 
     @functools.wraps(hook)
     def wrap(*args: Any, **kwargs: Any) -> Generator[None, Any, Any]:
-        inner = _started(hook(*args, **kwargs), label)
-        result, raised = None, None
+        inner = _started(lambda: hook(*args, **kwargs), label)
         try:
             result = yield
-        except BaseException as error:  # noqa: BLE001 - raised again below
-            raised = error
-        replaced = _finished(inner, result, raised, label) if inner else None
-        if replaced is not None:
-            return replaced
-        if raised is not None:
-            raise raised
-        return result
+        except BaseException as error:  # noqa: BLE001 - raised again
+            trace = error.__traceback__
+            _finished(inner, error, label, raised=True)
+            raise error.with_traceback(trace)  # noqa: B904 - it is the same error
+        replaced = _finished(inner, result, label, raised=False)
+        return result if replaced is None else replaced
 
     return wrap
 
 
-def _started(inner: Generator[None, Any, Any], label: str) -> Generator[None, Any, Any] | None:
+def _started(call: Callable[[], Generator[None, Any, Any]], label: str) -> Any:
+    """The wrapper, run up to its yield; one that did not get there is done."""
     try:
+        inner = call()
         next(inner)
-    except TaskInterrupted:
-        raise
     except BaseException:
         log.exception("extension %s failed before its yield; the task goes on", label)
         return None
     return inner
 
 
-def _finished(
-    inner: Generator[None, Any, Any], result: Any, raised: BaseException | None, label: str
-) -> Any:
+def _finished(inner: Any, outcome: Any, label: str, *, raised: bool) -> Any:
+    """What the wrapper returns after its yield, if it got there."""
+    if inner is None:
+        return None
     try:
-        if raised is None:
-            inner.send(result)
-        else:
-            inner.throw(raised)
+        (inner.throw if raised else inner.send)(outcome)
         inner.close()
         log.error("extension %s yields more than once; the task goes on", label)
     except StopIteration as stop:
         return stop.value
     except BaseException as error:
-        if isinstance(error, TaskInterrupted) and error is not raised:
-            raise
-        if error is not raised:
+        if error is not outcome:
             log.exception("extension %s failed after its yield; the outcome stands", label)
     return None

@@ -1,0 +1,128 @@
+"""What authors return and what tasks are configured with."""
+
+from __future__ import annotations
+
+import math
+from collections import UserDict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import Field
+
+from plugin_framework import DatahubPlugin, PluginConfig, TaskContext, TaskResult
+from plugin_framework.errors import InvalidConfigError, InvalidResultError
+from plugin_framework.plugin.base import RESULT_LIMIT, parse_config, result_json
+
+COUNTS = {"total_counts": 0, "success_counts": 0, "failed_counts": 0}
+
+
+class Timed(TaskResult):
+    when: datetime
+    where: Path
+
+
+class Inner(PluginConfig):
+    size: int
+
+
+class Configured(DatahubPlugin):
+    class Config(PluginConfig):
+        count: int = Field(1, ge=1)
+        inner: Inner | None = None
+
+    def process(self, ctx: TaskContext[Config]) -> None: ...
+
+
+def loop() -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    value["self"] = value
+    return value
+
+
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"in": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("returned", "sent"),
+    [
+        (None, COUNTS),
+        (TaskResult(total_counts=2), {**COUNTS, "total_counts": 2}),
+        (TaskResult(extra=[1, None]), {**COUNTS, "extra": [1, None]}),
+        (
+            Timed(when=datetime(2026, 1, 2, tzinfo=UTC), where=Path("/x")),
+            {**COUNTS, "when": "2026-01-02T00:00:00Z", "where": "/x"},
+        ),
+        ({"any": {"thing": "é"}}, {"any": {"thing": "é"}}),
+        (UserDict(a=1), {"a": 1}),
+        ({1: "one", None: (1, 2)}, {"1": "one", "null": [1, 2]}),
+    ],
+)
+def test_a_result_is_plain_json(returned: object, sent: object) -> None:
+    assert result_json(returned) == sent
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        [1],
+        "text",
+        3,
+        True,
+        iter([1]),
+        {"x": math.nan},
+        {"x": [math.inf]},
+        {"x": -math.inf},
+        {math.nan: 1},
+        {"x": "\ud800"},
+        {"\udfff": 1},
+        {"x": object()},
+        {"x": {1}},
+        {"x": b"bytes"},
+        {(1, 2): 3},
+        {"x": 10**5000},
+        loop(),
+        nested(200_000),
+        {"x": "x" * RESULT_LIMIT},
+        TaskResult(x=math.nan),
+        TaskResult(x=object()),
+        TaskResult(x=loop()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_cannot_be_sent_is_refused_in_one_line(returned: object) -> None:
+    with pytest.raises(InvalidResultError) as caught:
+        result_json(returned)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_result_may_be_as_large_as_the_limit() -> None:
+    frame = len('{"x": ""}')
+    assert result_json({"x": "x" * (RESULT_LIMIT - frame)})
+    with pytest.raises(InvalidResultError, match=f"takes {RESULT_LIMIT + 1} bytes"):
+        result_json({"x": "x" * (RESULT_LIMIT - frame + 1)})
+    with pytest.raises(InvalidResultError, match="at most"):
+        result_json({"x": "é" * (RESULT_LIMIT // 2)})
+
+
+def test_a_config_is_validated() -> None:
+    config = parse_config(Configured, {"count": 3, "inner": {"size": 1}})
+    assert config == Configured.Config(count=3, inner=Inner(size=1))
+
+
+def test_every_wrong_field_has_its_line_without_its_value() -> None:
+    given = {"count": 0, "inner": {"size": "secret-text"}, "cuont": 1}
+    with pytest.raises(InvalidConfigError) as caught:
+        parse_config(Configured, given)
+    assert [line.partition(":")[0] for line in caught.value.problems] == [
+        "config count",
+        "config inner.size",
+        "config cuont",
+    ]
+    assert "secret-text" not in str(caught.value)

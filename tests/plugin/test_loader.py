@@ -1,0 +1,204 @@
+"""Plugins and extensions are found in real distributions; a broken one breaks nothing else."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plugin_framework import DatahubPlugin, TaskContext
+from plugin_framework.errors import PluginLoadError, PluginNotFoundError
+from plugin_framework.plugin.loader import (
+    PluginRef,
+    find_plugin,
+    installed_plugins,
+    load_extensions,
+    ref_of,
+)
+
+PLUGIN = "from plugin_framework import DatahubPlugin\nclass P(DatahubPlugin):\n"
+GOOD = PLUGIN + "    def process(self, ctx): return {}\n"
+NOTE = "import sys\nsys.modules['seen_' + __name__] = sys\n"
+
+
+class Site:
+    """A folder of installed distributions."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def install(self, module: str, source: str, group: str = "plugins", value: str = "") -> None:
+        (self.folder / f"{module}.py").write_text(NOTE + source)
+        info = self.folder / f"{module}-1.5.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.5\n")
+        point = f"{module.replace('_', '-')} = {value or module + ':P'}"
+        (info / "entry_points.txt").write_text(f"[datahub.{group}]\n{point}\n")
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    monkeypatch.syspath_prepend(tmp_path)
+    return Site(tmp_path)
+
+
+def test_only_the_named_plugin_is_imported(site: Site) -> None:
+    site.install("dist_good", GOOD)
+    site.install("dist_other", GOOD)
+    ref = find_plugin("dist-good")
+    assert "seen_dist_good" not in sys.modules
+    assert ref.load().__name__ == "P"
+    assert (ref.name, ref.version) == ("dist-good", "1.5")
+    assert "seen_dist_good" in sys.modules
+    assert "seen_dist_other" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "value", "reason"),
+    [
+        ("dist_importing", "import no_such_module_at_all", "", "ModuleNotFoundError"),
+        ("dist_syntax", "def broken(:", "", "SyntaxError"),
+        ("dist_exiting", "import sys; sys.exit(3)", "", "SystemExit: 3"),
+        ("dist_missing", "", "", "AttributeError"),
+        ("dist_function", "def P(): pass", "", "not a DatahubPlugin class"),
+        ("dist_malformed", GOOD, "not-a module!:P", "ModuleNotFoundError"),
+        ("dist_bare", GOOD, "dist_bare", "dist_bare:"),
+        ("dist_idle", PLUGIN + "    pass", "", "has no process"),
+        ("dist_config", GOOD + "    Config = dict", "", "Config is not a PluginConfig"),
+    ],
+)
+def test_a_broken_plugin_says_why_and_breaks_nothing_else(
+    site: Site, module: str, source: str, value: str, reason: str
+) -> None:
+    site.install(module, source, value=value)
+    site.install(f"{module}_neighbour", GOOD)
+    assert find_plugin(f"{module.replace('_', '-')}-neighbour").load()
+    with pytest.raises(PluginLoadError, match=reason) as caught:
+        find_plugin(module.replace("_", "-")).load()
+    assert len(caught.value.problems) == 1
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [
+        ("def on_strat(self, ctx): pass", "on_strat is not a hook; did you mean on_start"),
+        ("def on_failed(self, ctx, error): pass", "did you mean on_failure"),
+        ("def on_sucess(self, ctx, result): pass", "did you mean on_success"),
+        ("def on_start(self, context): pass", r"on_start\(self, context\) has a parameter"),
+        ("async def on_finish(self, ctx, state): pass", r"on_finish\(self, ctx, state\)"),
+    ],
+)
+def test_hooks_that_would_never_work_are_refused(site: Site, method: str, reason: str) -> None:
+    module = "dist_" + "".join(filter(str.isalnum, method))
+    site.install(module, f"{GOOD}    {method}\nclass Heir(P): pass\n", value=f"{module}:Heir")
+    with pytest.raises(PluginLoadError, match=reason) as caught:
+        find_plugin(module.replace("_", "-")).load()
+    assert "\n" not in str(caught.value)
+
+
+def test_methods_that_only_look_like_hooks_are_the_authors(site: Site) -> None:
+    site.install("dist_own", GOOD + "    def on_message(self, topic): pass\n")
+    assert find_plugin("dist-own").load()
+
+
+def test_an_unknown_name_gets_the_near_ones(site: Site) -> None:
+    site.install("dist_counting", GOOD)
+    with pytest.raises(PluginNotFoundError, match="did you mean dist-counting"):
+        find_plugin("dist-countin")
+    with pytest.raises(PluginNotFoundError, match="see datahub-plugin list"):
+        find_plugin("zzzzzzzzzzzzzz")
+
+
+@pytest.mark.parametrize("name", ["no.such:P", "json:P", ":P", "json:", ".json:P"])
+def test_a_reference_that_leads_nowhere_is_one_line(name: str) -> None:
+    with pytest.raises(PluginLoadError, match="cannot be imported"):
+        find_plugin(name).load()
+
+
+def test_a_broken_extension_is_left_out_with_a_warning(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.install("ext_good", "class P: pass", "extensions")
+    site.install("ext_exiting", "raise SystemExit('no')", "extensions")
+    site.install("ext_failing", "class P:\n    def __init__(self): 1 / 0\n", "extensions")
+    caplog.set_level(logging.WARNING)
+    loaded = load_extensions()
+    assert "ext-good" in loaded
+    assert not {"ext-exiting", "ext-failing"} & set(loaded)
+    assert "extension ext-exiting cannot be loaded: SystemExit: no" in caplog.messages
+    assert any("ext-failing" in text and "ZeroDivisionError" in text for text in caplog.messages)
+
+
+class Here(DatahubPlugin):
+    name = "here"
+    version = "2"
+
+    def process(self, ctx: TaskContext[object]) -> None: ...
+
+
+def test_a_class_at_hand_is_found_by_its_module() -> None:
+    ref = ref_of(Here)
+    assert (ref.name, ref.version, ref.attribute) == ("here", "2", "Here")
+    assert ref.load() is Here
+
+
+def test_an_installed_class_keeps_its_installed_name(site: Site) -> None:
+    site.install("dist_named", GOOD)
+    assert ref_of(find_plugin("dist-named").load()) == installed_plugins()["dist-named"]
+
+
+def test_a_local_class_says_what_to_do() -> None:
+    class Local(DatahubPlugin):
+        def process(self, ctx: TaskContext[object]) -> None: ...
+
+    with pytest.raises(PluginLoadError, match="move it to module level"):
+        ref_of(Local).load()
+
+
+def test_a_module_not_importable_by_name_is_loaded_from_its_file(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "job.py").write_text(f"{GOOD}    version = {folder!r}\n")
+    loaded = [
+        PluginRef("P", "", "__main__", "P", str(tmp_path / folder / "job.py")).load().version
+        for folder in ("a", "b")
+    ]
+    assert loaded == ["a", "b"]
+
+
+def test_a_file_that_fails_once_says_the_same_again(tmp_path: Path) -> None:
+    file = tmp_path / "failing.py"
+    file.write_text("import no_such_module_at_all")
+    for _ in range(2):
+        with pytest.raises(PluginLoadError, match="no_such_module_at_all"):
+            PluginRef("P", "", "__main__", "P", str(file)).load()
+
+
+SHOW = """
+import dataclasses, json
+from plugin_framework.plugin.loader import ref_of
+if __name__ == "__main__":
+    print(json.dumps(dataclasses.asdict(ref_of(P))))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module"), [(["script_of_one.py"], "__main__"), (["-m", "pack.one"], "pack.one")]
+)
+def test_a_script_is_found_again(
+    site: Site, tmp_path: Path, arguments: list[str], module: str
+) -> None:
+    (tmp_path / "pack").mkdir()
+    for file in (tmp_path / "script_of_one.py", tmp_path / "pack" / "one.py"):
+        file.write_text(GOOD + SHOW)
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    ref = PluginRef(**json.loads(done.stdout))
+    assert ref.module == module
+    assert ref.load().__name__ == "P"
