@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -16,13 +17,16 @@ from plugin_framework.journal.journal import Journal
 from plugin_framework.lifecycle.heartbeat import Ticker
 from plugin_framework.lifecycle.observers import Observers
 from plugin_framework.lifecycle.outcome import TaskOutcome
-from plugin_framework.lifecycle.runner import Isolation, Run, Supervisor, Task
+from plugin_framework.lifecycle.runner import Run
+from plugin_framework.lifecycle.supervisor import Supervisor, Task
 from plugin_framework.plugin.base import DatahubPlugin
 from plugin_framework.plugin.loader import PluginRef, find_plugin, load_extensions, ref_of
 from plugin_framework.protocol.client import Credentials, DatahubClient
 from plugin_framework.settings import Settings, load_settings, secret_variables
 from plugin_framework.transfer.address import kind_of
 from plugin_framework.transfer.engine import Engine, EngineOptions
+
+JOURNAL = "journal.sqlite3"
 
 
 class LocalEngine:
@@ -48,19 +52,25 @@ class LocalEngine:
                 f"DATAHUB_ENGINE={settings.engine}: this release runs subtasks on the machine it"
                 " is started on; expected local"
             )
-        self._settings = settings
         base_url = settings.require_datahub()
         self.ref = find_plugin(plugin) if isinstance(plugin, str) else ref_of(plugin)
-        # First, so that the plugin is imported while the rest is made.
-        self._isolation = _isolation(self.ref, plugin, settings)
-        self._supervisor = Supervisor(
-            settings=settings,
-            client=_client(base_url, settings),
-            journal=Journal(settings.state_dir / "journal.sqlite3"),
-            engine=Engine(_engine_options(base_url, settings)),
-            ticker=Ticker(),
-            observer=Observers({**load_extensions(), **(observers or {})}),
-        )
+        with ExitStack() as made:
+            # First, so that the plugin is imported while the rest is made.
+            isolation = made.enter_context(closing(_isolation(self.ref, plugin, settings)))
+            self._supervisor = Supervisor(
+                settings=settings,
+                journal=made.enter_context(closing(Journal(settings.state_dir / JOURNAL))),
+                client=made.enter_context(closing(_client(base_url, settings))),
+                engine=made.enter_context(closing(Engine(_engine_options(base_url, settings)))),
+                observer=made.enter_context(
+                    closing(Observers({**load_extensions(), **(observers or {})}))
+                ),
+                ticker=made.enter_context(closing(Ticker())),
+            )
+            self._isolation = _as_the_plugin_wants(isolation, settings)
+            # Entered last, so as to end first: what it runs needs all the others.
+            made.enter_context(closing(self._isolation))
+            self._made = made.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -84,12 +94,7 @@ class LocalEngine:
 
     def close(self) -> None:
         """End the plugin's processes and close all connections."""
-        self._isolation.close()
-        self._supervisor.ticker.close()
-        self._supervisor.observer.close()
-        self._supervisor.engine.close()
-        self._supervisor.client.close()
-        self._supervisor.journal.close()
+        self._made.close()
 
 
 def run_task(
@@ -114,18 +119,28 @@ def run_task(
         return engine.run(subtask_id, task_id=task_id, config=config).execute()
 
 
-def _isolation(ref: PluginRef, plugin: type[DatahubPlugin] | str, settings: Settings) -> Isolation:
+def _isolation(
+    ref: PluginRef, plugin: type[DatahubPlugin] | str, settings: Settings
+) -> ProcessIsolation | ThreadIsolation:
     known = plugin if isinstance(plugin, type) else None
     chosen = settings.isolation
     if "isolation" not in settings.model_fields_set and known is not None:
         chosen = known.isolation or chosen
     if chosen == "thread":
         return ThreadIsolation(ref, known)
-    process = ProcessIsolation(ref, secrets=secret_variables())
-    if "isolation" in settings.model_fields_set or process.info()["isolation"] != "thread":
-        return process
-    process.close()
-    return ThreadIsolation(ref)
+    return ProcessIsolation(ref, secrets=secret_variables())
+
+
+def _as_the_plugin_wants(
+    isolation: ProcessIsolation | ThreadIsolation, settings: Settings
+) -> ProcessIsolation | ThreadIsolation:
+    """A thread, where the plugin asks for it and the settings say nothing; waits for its import."""
+    if isinstance(isolation, ThreadIsolation) or "isolation" in settings.model_fields_set:
+        return isolation
+    if isolation.info()["isolation"] != "thread":
+        return isolation
+    isolation.close()
+    return ThreadIsolation(isolation.ref)
 
 
 def _client(base_url: str, settings: Settings) -> DatahubClient:

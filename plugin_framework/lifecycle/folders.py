@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from plugin_framework.errors import JournalError, TaskLockedError
@@ -33,30 +32,35 @@ def folder_name(subtask_id: str) -> str:
 def safe_file_name(name: str | None, fallback: str = "input") -> str:
     """A name that came from outside, as the last part of a path: no separators, not too long."""
     last = (name or "").replace("\\", "/").rsplit("/", 1)[-1]
-    clean = _UNSAFE.sub("_", last).strip()
-    while len(clean.encode("utf-8", "replace")) > NAME_LIMIT:
-        clean = clean[1:]
-    clean = clean.encode("utf-8", "replace").decode()
-    return fallback if clean in ("", ".", "..") else clean
+    clean = _UNSAFE.sub("_", last).encode("utf-8", "replace")
+    # The end is kept: it says what kind of file it is.
+    kept = clean[-NAME_LIMIT:].decode(errors="ignore").strip()
+    return fallback if kept in ("", ".", "..") else kept
 
 
-def make_work_dir(state_dir: Path, subtask_id: str) -> Path:
-    """The subtask's private folder, made if it is not there.
+def work_dir_of(state_dir: Path, subtask_id: str) -> Path:
+    """The subtask's private folder."""
+    return state_dir / "work" / folder_name(subtask_id)
+
+
+def make_work_dir(state_dir: Path, subtask_id: str) -> None:
+    """Make the subtask's private folder, if it is not there.
 
     Raises:
         JournalError: the state folder cannot be written.
     """
-    folder = state_dir / "work" / folder_name(subtask_id)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        work_dir_of(state_dir, subtask_id).mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise JournalError(_advice(state_dir, error)) from None
-    return folder
 
 
 @contextmanager
-def subtask_lock(state_dir: Path, subtask_id: str) -> Iterator[None]:
-    """Hold the subtask on this machine. The kernel frees the lock however the holder ends.
+def subtask_lock(state_dir: Path, subtask_id: str) -> Iterator[bool]:
+    """Hold the subtask on this machine; yield whether its last holder was killed.
+
+    The kernel frees the lock however the holder ends. The holder's name stays in the file until
+    it lets go in good order.
 
     Raises:
         TaskLockedError: someone else holds it; the message says who.
@@ -69,21 +73,27 @@ def subtask_lock(state_dir: Path, subtask_id: str) -> Iterator[None]:
     except OSError as error:
         raise JournalError(_advice(state_dir, error)) from None
     try:
-        _lock(fd, subtask_id)
-        yield
+        was_killed = _lock(fd, state_dir, subtask_id)
+        try:
+            yield was_killed
+        finally:
+            os.ftruncate(fd, 0)
     finally:
         os.close(fd)
 
 
-def _lock(fd: int, subtask_id: str) -> None:
+def _lock(fd: int, state_dir: Path, subtask_id: str) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        was_killed = os.fstat(fd).st_size > 0
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"process {os.getpid()} since {datetime.now(UTC):%F %T} UTC".encode(), 0)
     except BlockingIOError:
         holder = os.pread(fd, 200, 0).decode(errors="replace") or "another process"
         raise TaskLockedError(f"subtask {subtask_id} is already running here: {holder}") from None
-    since = time.strftime("%Y-%m-%d %H:%M:%S")
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, json.dumps({"pid": os.getpid(), "since": since}).encode(), 0)
+    except OSError as error:
+        raise JournalError(_advice(state_dir, error)) from None
+    return was_killed
 
 
 def _advice(state_dir: Path, error: OSError) -> str:

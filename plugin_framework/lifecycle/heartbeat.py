@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.executors.base import BaseExecutor, run_job
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
-
-POOL_SIZE = 32
 
 
 class MonotonicZone(tzinfo):
@@ -52,6 +52,18 @@ class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
         return now if previous is None else max(previous + self._interval, now)
 
 
+class DaemonThreads(BaseExecutor):  # type: ignore[misc]  # APScheduler ships no types
+    """A thread for each call: one that hangs delays no other, nor the exit of the interpreter."""
+
+    def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
+        def call() -> None:
+            # What the call raises is in its events; APScheduler logs it.
+            events = run_job(job, job._jobstore_alias, run_times, self._logger.name)  # noqa: SLF001
+            self._run_job_success(job.id, events)
+
+        threading.Thread(target=call, daemon=True, name=f"tick-{job.name}").start()
+
+
 class Ticker:
     """One scheduler for all periodic calls of a supervisor.
 
@@ -61,7 +73,7 @@ class Ticker:
     def __init__(self) -> None:
         self._scheduler = BackgroundScheduler(
             timezone=MonotonicZone(),
-            executors={"default": ThreadPoolExecutor(POOL_SIZE)},
+            executors={"default": DaemonThreads()},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             daemon=True,
         )
@@ -93,11 +105,11 @@ class Tick:
             if not self._stopped:
                 self._call()
 
-    def stop(self) -> None:
-        """Make no further call. A call under way has ended when this returns."""
+    def stop(self, *, wait: bool = True) -> None:
+        """Make no further call. With ``wait``, a call under way has ended when this returns."""
         self._stopped = True
-        if self.job is not None:
+        with suppress(JobLookupError):
             self.job.remove()
-            self.job = None
-        with self._lock:
-            return
+        if wait:
+            with self._lock:
+                return

@@ -6,16 +6,17 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from plugin_framework.errors import DatahubError, LocalFileError, TaskCancelled
+from plugin_framework.errors import LocalFileError
 from plugin_framework.isolation.session import Ending, Verdict
 from plugin_framework.journal.journal import Journal
 from plugin_framework.lifecycle.folders import safe_file_name
+from plugin_framework.lifecycle.patience import persist
 from plugin_framework.lifecycle.progress import Progress
 from plugin_framework.plugin.context import UploadedFile
-from plugin_framework.protocol.client import DatahubClient
+from plugin_framework.protocol.client import PATIENCE, DatahubClient
 from plugin_framework.protocol.models import (
     CompletedPart,
     DownloadTicket,
@@ -31,6 +32,7 @@ from plugin_framework.transfer.upload import UploadSlots, upload_file
 
 log = logging.getLogger("datahub.transfer")
 
+T = TypeVar("T")
 Transferred = Callable[[str, str, int, int], None]
 """Told of a transfer: direction, name, bytes sent, bytes in all."""
 
@@ -40,6 +42,9 @@ class Owner(Protocol):
 
     def check(self) -> None:
         """Raise TaskCancelled if the task is to stop."""
+
+    def rest(self, seconds: float) -> None:
+        """Wait for so long, or until the task is to stop."""
 
     def confirm(self, status: TaskStatus) -> None:
         """A pause has taken hold, or is over."""
@@ -141,7 +146,9 @@ class SupervisorHost:
         return self._owner.settle(ending, self._upload_outputs)
 
     def _presign(self) -> DownloadTicket:
-        return self._client.download_presign(self._subtask_id)
+        return _patiently(
+            self._owner, lambda: self._client.download_presign(self._subtask_id, patience=0)
+        )
 
     def _presigned_url(self) -> str:
         return self._presign().download_url.get_secret_value()
@@ -182,7 +189,7 @@ class SupervisorHost:
             path,
             name=name,
             chunk=self._settings.chunk_size,
-            api=_UploadApi(self._client, self._subtask_id),
+            api=_UploadApi(self._client, self._subtask_id, self._owner),
             digest=self._settings.digest == "sha256",
             progress=progress,
             check=self._owner.check,
@@ -204,28 +211,42 @@ class SupervisorHost:
 class _UploadApi:
     """Datahub's upload calls, as transfers want them."""
 
-    def __init__(self, client: DatahubClient, subtask_id: str) -> None:
+    def __init__(self, client: DatahubClient, subtask_id: str, owner: Owner) -> None:
         self._client = client
         self._subtask_id = subtask_id
+        self._owner = owner
 
     def init(self, file_name: str, size: int, chunk_size: int | None) -> UploadSlots:
         request = UploadRequest(
             subtask_id=self._subtask_id, file_name=file_name, file_size=size, chunk_size=chunk_size
         )
-        ticket = self._client.upload_init(request)
+        ticket = _patiently(self._owner, lambda: self._client.upload_init(request, patience=0))
         urls = [part.url.get_secret_value() for part in ticket.part_upload_urls]
         return UploadSlots(ticket.upload_id, urls)
 
     def complete(self, upload_id: str, parts: Sequence[tuple[int, str]]) -> None:
         done = tuple(CompletedPart(index=index, etag=etag) for index, etag in parts)
-        self._client.upload_complete(
-            UploadCompletion(upload_id=upload_id, subtask_id=self._subtask_id, parts=done)
-        )
+        completion = UploadCompletion(upload_id=upload_id, subtask_id=self._subtask_id, parts=done)
+        _patiently(self._owner, lambda: self._client.upload_complete(completion, patience=0))
+
+
+def _patiently(owner: Owner, call: Callable[[], T]) -> T:
+    """Make a call to Datahub, again and again if need be, as long as the task is to go on."""
+
+    def attempt() -> T:
+        owner.check()
+        return call()
+
+    def ended(seconds: float) -> bool:
+        owner.rest(seconds)
+        return False
+
+    return persist(attempt, PATIENCE, ended)
 
 
 def _identity(path: Path) -> tuple[Path, int, int]:
     facts = path.stat()
-    return path, facts.st_size, facts.st_mtime_ns
+    return path.parent.resolve() / path.name, facts.st_size, facts.st_mtime_ns
 
 
 def _name_of(ticket: DownloadTicket | None, url: str) -> str:
@@ -233,6 +254,6 @@ def _name_of(ticket: DownloadTicket | None, url: str) -> str:
     return safe_file_name(given or unquote(urlsplit(url).path))
 
 
-def error_line(error: DatahubError | TaskCancelled) -> str:
+def error_line(error: Exception) -> str:
     """An error as one line."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -23,20 +23,18 @@ class Observers:
             name for name in OBSERVER_HOOKS if getattr(self._hooks, name).get_hookimpls()
         }
         self._events: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True, name="observers")
+        if self._wanted:
+            self._thread.start()
 
     def tell(self, hook: str, **facts: Any) -> None:
         """Queue an event, if anyone wants it."""
-        if hook not in self._wanted:
-            return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, daemon=True, name="observers")
-            self._thread.start()
-        self._events.put((hook, facts))
+        if hook in self._wanted:
+            self._events.put((hook, facts))
 
     def close(self) -> None:
         """Let the observers catch up, and stop."""
-        if self._thread is not None:
+        if self._wanted:
             self._events.put(None)
             self._thread.join(FLUSH_SECONDS)
 

@@ -1,8 +1,10 @@
-"""One number for the progress of a task, out of its phases. Pure, but for a lock."""
+"""One number for the progress of a task, out of its phases, that never falls."""
 
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
+from pathlib import Path
 
 DOWNLOAD_SHARE = 10.0
 """Percent of the whole that fetching the input takes, where it is fetched before the work."""
@@ -48,3 +50,32 @@ class Progress:
         with self._lock:
             self._percent = min(max(self._percent, percent), 100.0)
         return self.percent
+
+
+class HighestPercent:
+    """The highest percentage reported of a subtask, kept in a file for its next attempt."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._percent: int | None = None
+
+    def raise_to(self, percent: int) -> int:
+        """Keep ``percent`` if it is higher, and return what to report."""
+        if self._percent is None:
+            self._percent = self._read()
+        if percent > self._percent:
+            self._percent = percent
+            with suppress(OSError):  # a full disk is not worth a heartbeat
+                self._file.write_text(str(percent))
+        return self._percent
+
+    def forget(self) -> None:
+        """Remove the file: the subtask has ended."""
+        with suppress(OSError):
+            self._file.unlink(missing_ok=True)
+
+    def _read(self) -> int:
+        try:
+            return min(max(int(self._file.read_text()), 0), 100)
+        except (OSError, ValueError):
+            return 0

@@ -14,9 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from plugin_framework.errors import DatahubError, FinalError, RejectedError, RetryableError
+from plugin_framework.errors import DatahubError, RejectedError
 from plugin_framework.journal.journal import Journal, Report
+from plugin_framework.lifecycle.patience import persist
 from plugin_framework.lifecycle.states import may_follow
+from plugin_framework.protocol.backoff import AskFirst
 from plugin_framework.protocol.client import DatahubClient, result_report, status_report
 from plugin_framework.protocol.models import TaskStatus
 
@@ -36,7 +38,11 @@ class Delivery:
 
 
 class Reporter:
-    """Reports one subtask, from a thread of its own."""
+    """Reports one subtask, from a thread of its own.
+
+    ``before_end`` is called before the terminal report is first sent. ``asked`` is the status that
+    Datahub last asked for.
+    """
 
     def __init__(
         self,
@@ -45,7 +51,7 @@ class Reporter:
         subtask_id: str,
         *,
         task_id: str | None,
-        patience: float,
+        before_end: Callable[[], None] = lambda: None,
         on_status: Callable[[TaskStatus, TaskStatus], None] = lambda _old, _new: None,
         on_delivered: Callable[[Report], None] = lambda _report: None,
     ) -> None:
@@ -53,28 +59,35 @@ class Reporter:
         self._journal = journal
         self._subtask_id = subtask_id
         self._notify_id = task_id or subtask_id
-        self._patience = patience
+        self._before_end = before_end
         self._on_status = on_status
         self._on_delivered = on_delivered
         self._changed = threading.Condition()
         self._pending: list[Report] = []
         self._delivery = Delivery(done=True)
+        self._problem = "Datahub has not answered"
         self._settled_at = -math.inf
-        self._closed = False
+        self._give_up_at = math.inf
+        self._closed = threading.Event()
+        self.asked: TaskStatus | None = None
         self.status = TaskStatus.INITIAL
 
     def begin(self, patience: float) -> None:
         """Report status 1 and wait until Datahub has it; then start the thread.
 
+        What an attempt before this one left unsent goes first.
+
         Raises:
-            RetryableError, FinalError: Datahub could not be told. Nothing is left to deliver.
+            RetryableError, FinalError: Datahub could not be told.
         """
         path, body = status_report(self._subtask_id, TaskStatus.RUNNING)
-        report = self._journal.add_report(
-            self._subtask_id, status=TaskStatus.RUNNING, path=path, body=body
-        )
-        self._send(report, patience)
-        self._settle(report, "delivered")
+        self._journal.add_report(self._subtask_id, status=TaskStatus.RUNNING, path=path, body=body)
+        self._pending = self._journal.pending_reports(self._subtask_id)
+        for earlier in self._pending[:-1]:
+            self._deliver(earlier, patience)
+        running = self._pending.pop()
+        self._send(running, patience)
+        self._settle(running, "delivered")
         self._move(TaskStatus.RUNNING)
         self.start()
 
@@ -87,7 +100,7 @@ class Reporter:
     def report(self, status: TaskStatus) -> bool:
         """Queue a status that does not end the subtask; False if it may not follow."""
         with self._changed:
-            if not may_follow(self.status, status):
+            if status.is_final or not may_follow(self.status, status):
                 return False
             path, body = status_report(self._subtask_id, status)
             self._enqueue(status, path, body, None)
@@ -113,19 +126,32 @@ class Reporter:
             return not self._pending and self._settled_at < moment
 
     def wait(self, timeout: float) -> Delivery:
-        """Wait, at most ``timeout`` seconds, until everything is delivered or refused."""
+        """Wait until everything is delivered or refused, at most ``timeout`` seconds."""
+        self.hurry(timeout)
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or not self._pending, timeout)
-            if self._pending:
-                reason = self._delivery.error or "Datahub has not answered"
-                return Delivery(done=False, error=reason)
-            return self._delivery
+            while self._pending and not self._closed.is_set():
+                left = self._give_up_at - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(min(left, threading.TIMEOUT_MAX))
+            return Delivery(done=False, error=self._problem) if self._pending else self._delivery
+
+    def hurry(self, seconds: float) -> None:
+        """Let ``wait`` take no longer than this from now."""
+        with self._changed:
+            self._give_up_at = min(self._give_up_at, time.monotonic() + seconds)
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Stop delivering; what is not delivered stays in the journal."""
         with self._changed:
-            self._closed = True
+            self._closed.set()
             self._changed.notify_all()
+
+    def final_status(self) -> TaskStatus | None:
+        """What Datahub has the subtask ended as, if it has and can be asked."""
+        actual = self._actual_status()
+        return actual if actual is not None and actual.is_final else None
 
     def _enqueue(
         self, status: TaskStatus, path: str, body: bytes, outcome: Mapping[str, Any] | None
@@ -144,21 +170,28 @@ class Reporter:
     def _run(self) -> None:
         while (report := self._next()) is not None:
             try:
-                self._deliver(report)
-            except DatahubError as error:
+                if report.outcome is not None:
+                    self._before_end()
+                self._deliver(report, math.inf)
+            except Exception as error:
+                if self._closed.is_set():  # the client may be closed under a call by now
+                    return
+                if not isinstance(error, DatahubError):
+                    raise
                 log.warning("report of subtask %s: %s", self._subtask_id, error)
-                self._give_up(str(error))
+                self._problem = str(error)
+                self.close()
 
     def _next(self) -> Report | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._pending or self._closed)
-            return None if self._closed else self._pending[0]
+            self._changed.wait_for(lambda: self._pending or self._closed.is_set())
+            return None if self._closed.is_set() else self._pending[0]
 
-    def _deliver(self, report: Report) -> None:
+    def _deliver(self, report: Report, patience: float) -> None:
         fate: Literal["delivered", "refused"] = "delivered"
         delivery = Delivery(done=True)
         try:
-            self._send(report, self._patience)
+            self._send(report, patience)
         except RejectedError as error:
             actual = self._actual_status()
             if actual != report.status:
@@ -173,12 +206,20 @@ class Reporter:
             self._changed.notify_all()
 
     def _send(self, report: Report, patience: float) -> None:
-        self._client.post(
-            report.path,
-            report.body,
-            patience=patience,
-            applied=lambda: self._client.notify(self._notify_id, patience=0) == report.status,
-        )
+        def post() -> None:
+            try:
+                self._client.post(report.path, report.body, patience=0)
+            except DatahubError as error:
+                self._problem = str(error)
+                raise
+
+        persist(AskFirst(post, lambda: self._applied(report)), patience, self._closed.wait)
+
+    def _applied(self, report: Report) -> bool:
+        """Whether Datahub has what the report says; asked where its answer was lost."""
+        if report.status == self.asked:
+            return False  # That is what notify says anyway; a repeat does no harm.
+        return self._client.notify(self._notify_id, patience=0) == report.status
 
     def _settle(self, report: Report, fate: Literal["delivered", "refused"]) -> None:
         self._journal.settle_report(report.report_id, fate)
@@ -186,14 +227,7 @@ class Reporter:
             self._on_delivered(report)
 
     def _actual_status(self) -> TaskStatus | None:
-        """What Datahub has the subtask as, after it refused a report."""
         try:
             return self._client.notify(self._notify_id, patience=0)
-        except (RetryableError, FinalError):
+        except DatahubError:
             return None
-
-    def _give_up(self, error: str) -> None:
-        with self._changed:
-            self._delivery = Delivery(done=False, error=error)
-            self._closed = True
-            self._changed.notify_all()

@@ -4,114 +4,44 @@ from __future__ import annotations
 
 import logging
 import math
-import queue
 import shutil
 import signal
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from plugin_framework.errors import (
-    DatahubError,
-    FinalError,
-    JournalError,
-    RejectedError,
-    RetryableError,
-    TaskCancelled,
-)
-from plugin_framework.isolation.process import WorkerExit
-from plugin_framework.isolation.session import Ending, TaskHost, Verdict
-from plugin_framework.journal.journal import Journal, Report
-from plugin_framework.lifecycle.folders import make_work_dir, subtask_lock
-from plugin_framework.lifecycle.heartbeat import Tick, Ticker
+from plugin_framework.errors import DatahubError, TaskCancelled
+from plugin_framework.isolation.session import Ending, Verdict
+from plugin_framework.journal.journal import Report
+from plugin_framework.lifecycle.control import Control
+from plugin_framework.lifecycle.folders import make_work_dir, subtask_lock, work_dir_of
 from plugin_framework.lifecycle.host import SupervisorHost, error_line
 from plugin_framework.lifecycle.outcome import TaskOutcome
+from plugin_framework.lifecycle.progress import HighestPercent
 from plugin_framework.lifecycle.reporter import Delivery, Reporter
+from plugin_framework.lifecycle.supervisor import Isolation, Supervisor, Task
+from plugin_framework.lifecycle.watch import TERM_TO_KILL_SECONDS, Watch
 from plugin_framework.plugin.context import TaskFacts, UploadedFile
-from plugin_framework.protocol.client import DatahubClient
 from plugin_framework.protocol.models import TaskStatus
-from plugin_framework.settings import Settings
-from plugin_framework.transfer.engine import Engine
 
 log = logging.getLogger("datahub.runner")
 
-TERM_TO_KILL_SECONDS = 1.0
-BEAT_DEADLINE_SECONDS = 10.0
-
-
-class Worker(Protocol):
-    """Where the hooks of one task run."""
-
-    def signal(self, name: str) -> None:
-        """Pass on ``pause``, ``resume`` or ``cancel``."""
-
-    def terminate(self) -> None:
-        """Ask it to end."""
-
-    def kill(self) -> None:
-        """End it."""
-
-
-class Isolation(Protocol):
-    """Where a plugin's tasks run."""
-
-    def info(self) -> Mapping[str, Any]:
-        """The plugin's ``isolation`` and ``timeout_seconds``."""
-
-    def check(self, config: Mapping[str, Any]) -> None:
-        """Validate a config."""
-
-    def start(
-        self, facts: TaskFacts, host: TaskHost, on_exit: Callable[[WorkerExit], None]
-    ) -> Worker:
-        """Start the hooks of a task."""
-
-    def close(self) -> None:
-        """End what still runs."""
-
-
-class Observer(Protocol):
-    """Told what happens, by pluggy's names; see ``plugin.hookspecs.ObserverHooks``."""
-
-    def tell(self, hook: str, **facts: Any) -> None:
-        """Call an observing hook, some time soon."""
-
-    def close(self) -> None:
-        """Call what is queued, and stop."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A subtask to run: ``config`` is the plain JSON that Datahub gave."""
-
-    subtask_id: str
-    task_id: str | None
-    plugin: str
-    config: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Supervisor:
-    """What all tasks of this process share."""
-
-    settings: Settings
-    client: DatahubClient
-    journal: Journal
-    engine: Engine
-    ticker: Ticker
-    observer: Observer
+LAST_CALL_SECONDS = 0.5
+"""What is left for the last report when a signal has used up the grace period."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why a task is stopped, and what to report; no status: report nothing."""
+    """Why a task is stopped, and the status to report.
+
+    Without one nothing is reported; ``found`` is then what Datahub has, where it ended the subtask.
+    """
 
     status: TaskStatus | None
     error: str | None
     signal: int | None = None
+    found: TaskStatus | None = None
 
 
 class Run:
@@ -122,29 +52,44 @@ class Run:
         self._isolation = isolation
         self._task = task
         self._settings = supervisor.settings
-        self._events: queue.SimpleQueue[WorkerExit | None] = queue.SimpleQueue()
-        self._lock = threading.RLock()
-        self._settling = threading.Lock()
-        self._worker: Worker | None = None
-        self._ticks: list[Tick] = []
+        self._changed = threading.Condition()
+        self._stopped = threading.Event()
         self._stop: Stop | None = None
+        self._verdict: Verdict | None = None
+        self._storing = False
         self._pausing = False
         self._shutting_down = False
         self._paused_for: int | None = None
-        self._verdict: Verdict | None = None
         self._attempt = 0
-        self._percent = -1
-        self._moved_at = time.monotonic()
-        self._term_at = math.inf
-        self._kill_at = math.inf
+        self._told_percent = -1
+        self._work_dir = work_dir_of(self._settings.state_dir, task.subtask_id)
+        self._highest = HighestPercent(self._work_dir.with_suffix(".percent"))
+        self._watch = Watch(stall=self._settings.stall_seconds, on_stall=self._stalled)
+        self._host = SupervisorHost(
+            task.subtask_id,
+            owner=self,
+            client=supervisor.client,
+            journal=supervisor.journal,
+            engine=supervisor.engine,
+            settings=self._settings.transfer,
+            work_dir=self._work_dir,
+            transferred=self._transferred,
+        )
         self._reporter = Reporter(
             supervisor.client,
             supervisor.journal,
             task.subtask_id,
             task_id=task.task_id,
-            patience=self._settings.delivery_deadline,
+            before_end=lambda: self._control.stop(wait=True),
             on_status=self._status_changed,
             on_delivered=self._report_delivered,
+        )
+        self._control = Control(
+            self,
+            client=supervisor.client,
+            reporter=self._reporter,
+            subtask_id=task.subtask_id,
+            task_id=task.task_id,
         )
 
     # Driving
@@ -158,91 +103,54 @@ class Run:
             JournalError: what happened cannot be kept.
             ConfigurationError: the plugin or its config is not usable.
         """
-        task, state_dir = self._task, self._settings.state_dir
-        self._isolation.check(task.config)
-        with subtask_lock(state_dir, task.subtask_id):
-            ending = self._sup.journal.ending(task.subtask_id)
-            if ending is not None:
-                return self._deliver_again(ending)
-            work_dir = make_work_dir(state_dir, task.subtask_id)
-            self._attempt, state = self._sup.journal.start_attempt(
-                task.subtask_id, task_id=task.task_id, plugin=task.plugin, config=task.config
-            )
+        self._isolation.check(self._task.config)
+        with subtask_lock(self._settings.state_dir, self._task.subtask_id) as was_killed:
             try:
-                self._reporter.begin(self._settings.startup_deadline)
-            except (RetryableError, FinalError):
-                self._sup.journal.forget_attempt(task.subtask_id, self._attempt)
-                raise
-            return self._supervise(work_dir, state)
+                ending = self._sup.journal.ending(self._task.subtask_id)
+                if ending is not None:
+                    return self._deliver_again(ending)
+                facts = self._begin()
+                if was_killed and self._attempt > 1 and self._settings.on_interrupted == "fail":
+                    self._decide(TaskStatus.FAILED, "an attempt before this one was killed", None)
+                else:
+                    self._work(facts)
+                return self._conclude()
+            finally:
+                self._control.stop(wait=False)
+                self._reporter.close()
 
-    def _supervise(self, work_dir: Path, state: Mapping[str, Any]) -> TaskOutcome:
+    def _begin(self) -> TaskFacts:
+        """Journal an attempt and tell Datahub of it, or undo both."""
         task = self._task
-        facts = TaskFacts(
-            task.subtask_id, task.task_id, self._attempt, str(work_dir), task.config, state
+        make_work_dir(self._settings.state_dir, task.subtask_id)
+        self._attempt, state = self._sup.journal.start_attempt(
+            task.subtask_id, task_id=task.task_id, plugin=task.plugin, config=task.config
         )
-        host = SupervisorHost(
-            task.subtask_id,
-            owner=self,
-            client=self._sup.client,
-            journal=self._sup.journal,
-            engine=self._sup.engine,
-            settings=self._settings.transfer,
-            work_dir=work_dir,
-            transferred=self._transferred,
-        )
-        self._host = host
-        self._start_ticks()
         try:
-            with self._lock:
-                self._worker = self._isolation.start(facts, host, self._events.put)
-                if self._stop is not None:
-                    self._worker.signal("cancel")
-            self._settle_exit(self._watch())
-        except JournalError:
+            self._reporter.begin(self._settings.startup_deadline)
+        except BaseException:  # a signal, too
+            self._sup.journal.forget_attempt(task.subtask_id, self._attempt)
+            if self._attempt == 1:
+                self._remove_work_dir()
             raise
-        except DatahubError as error:
-            self.settle(Ending("failed", error=error_line(error)), lambda: None)
-        finally:
-            self._stop_ticks()
-        return self._conclude(work_dir)
+        return TaskFacts(
+            task.subtask_id, task.task_id, self._attempt, str(self._work_dir), task.config, state
+        )
 
-    def _watch(self) -> WorkerExit:
+    def _work(self, facts: TaskFacts) -> None:
+        settings = self._settings
+        self._control.start(
+            self._sup.ticker, beat=settings.heartbeat_seconds, poll=settings.poll_seconds
+        )
         limit = self._time_limit()
-        timeout_at = time.monotonic() + limit
-        while True:
-            now = time.monotonic()
-            due = min(timeout_at, self._term_at, self._kill_at, self._stalled_at())
-            try:
-                event = self._events.get(timeout=max(due - now, 0) if due < math.inf else None)
-            except queue.Empty:
-                if time.monotonic() >= timeout_at:
-                    timeout_at = math.inf
-                    self.stop(Stop(TaskStatus.FAILED, f"the task took longer than {limit:g} s"))
-                self._escalate()
-                continue
-            if event is not None:
-                return event
-
-    def _escalate(self) -> None:
-        now = time.monotonic()
-        worker = self._worker
-        if worker is None:
+        over = Stop(TaskStatus.FAILED, f"the task took longer than {limit:g} s")
+        try:
+            worker = self._isolation.start(facts, self._host, self._watch.exited)
+        except (DatahubError, OSError) as error:
+            self._settle_death(f"the plugin's process could not be started: {error_line(error)}")
             return
-        if now >= self._kill_at:
-            self._kill_at = now + TERM_TO_KILL_SECONDS
-            worker.kill()
-        elif now >= self._term_at:
-            self._term_at, self._kill_at = math.inf, now + TERM_TO_KILL_SECONDS
-            worker.terminate()
-        if now >= self._stalled_at():
-            seconds = now - self._moved_at
-            log.warning("subtask %s: no progress for %.0f s", self._task.subtask_id, seconds)
-            self._tell("datahub_stalled", seconds=seconds)
-            self._moved_at = now
-
-    def _stalled_at(self) -> float:
-        stall = self._settings.stall_seconds
-        return self._moved_at + stall if stall and self._verdict is None else math.inf
+        how = self._watch.wait(worker, limit, lambda: self.stop(over))
+        self._settle_death(how.cause())
 
     def _time_limit(self) -> float:
         settings = self._settings
@@ -251,30 +159,18 @@ class Run:
             chosen = self._isolation.info()["timeout_seconds"] or chosen
         return chosen or math.inf
 
-    def _settle_exit(self, exit_: WorkerExit) -> None:
-        """The worker is gone; if it did not say how its work ended, the exit says it."""
-        if self._paused_for is not None and self._verdict is None:
-            # It never reached a checkpoint within the grace period, but it is suspended now.
-            self._reporter.report(TaskStatus.PAUSED)
-            return
-        self.settle(Ending("failed", error=exit_.cause()), lambda: None)
-
-    def _conclude(self, work_dir: Path) -> TaskOutcome:
+    def _conclude(self) -> TaskOutcome:
         delivery = self._reporter.wait(self._settings.delivery_deadline)
-        self._reporter.close()
-        outcome = self._outcome(delivery)
-        if self._reporter.status.is_final:
-            shutil.rmtree(work_dir, ignore_errors=True)
-        return outcome
-
-    def _outcome(self, delivery: Delivery) -> TaskOutcome:
         ending = self._sup.journal.ending(self._task.subtask_id)
+        stop = self._stop
+        if ending is not None or (stop is not None and stop.found is not None):
+            self._remove_work_dir()
         if ending is not None:
             return _outcome_of(ending, delivery)
-        stop = self._stop
+        status = self._reporter.status
         return TaskOutcome(
             self._task.subtask_id,
-            TaskStatus(self._verdict.status) if self._verdict else self._reporter.status,
+            status if stop is None or stop.found is None else stop.found,
             None,
             tuple(self._host.uploaded),
             stop.error if stop else None,
@@ -285,129 +181,180 @@ class Run:
 
     def _deliver_again(self, ending: Report) -> TaskOutcome:
         """A run before this one ended the subtask: deliver what it left; run nothing."""
+        self._remove_work_dir()
         if ending.fate == "delivered":
             return _outcome_of(ending, Delivery(done=True))
         if ending.fate == "refused":
-            return _outcome_of(ending, Delivery(done=False, error="Datahub refused the report"))
+            found = self._reporter.final_status()
+            refused = Delivery(done=False, error="Datahub refused the report", superseded_by=found)
+            return _outcome_of(ending, refused)
         self._reporter.start()
-        delivery = self._reporter.wait(self._settings.delivery_deadline)
-        self._reporter.close()
-        return _outcome_of(ending, delivery)
+        return _outcome_of(ending, self._reporter.wait(self._settings.delivery_deadline))
+
+    def _remove_work_dir(self) -> None:
+        shutil.rmtree(self._work_dir, ignore_errors=True)
+        self._highest.forget()
 
     # Control, from any thread
 
+    @property
+    def running(self) -> bool:
+        """Whether Datahub was told of the start, so that ``shutdown`` is the way to end."""
+        return self._reporter.status is not TaskStatus.INITIAL
+
+    @property
+    def percent(self) -> int:
+        """See control.Controlled."""
+        return self._highest.raise_to(self._host.percent)
+
     def pause(self) -> None:
         """Hold the task at its next checkpoint."""
-        with self._lock:
-            self._pausing = True
-            self._signal("pause")
+        self._hold(pausing=True)
 
     def resume(self) -> None:
-        """Let a paused task go on."""
-        with self._lock:
-            self._pausing = False
-            self._signal("resume")
+        """Let a paused task go on, unless a signal paused it."""
+        if self._paused_for is None:
+            self._hold(pausing=False)
+
+    def _hold(self, *, pausing: bool) -> None:
+        with self._changed:
+            if self._pausing != pausing:
+                self._pausing = pausing
+                self._watch.signal("pause" if pausing else "resume")
 
     def cancel(self) -> None:
         """Stop the task: at its next checkpoint, or after the grace period by force."""
         self.stop(Stop(TaskStatus.CANCELLED, None))
 
-    @property
-    def running(self) -> bool:
-        """Whether the plugin's code has been started."""
-        return self._worker is not None
-
-    def shutdown(self, number: int) -> None:
-        """Do what ``ON_SHUTDOWN`` says about a signal; the second time, without grace."""
-        name = f"stopped by {signal.Signals(number).name}"
-        if self._shutting_down:
-            self._arm(0)
-            return
-        self._shutting_down = True
-        policy = self._settings.on_shutdown
-        if policy == "pause":
-            self._paused_for = number
-            self.pause()
-            self._arm(self._settings.grace_seconds)
-        elif policy == "leave":
-            self.stop(Stop(None, name, number))
-            self._arm(0)
-        else:
-            status = TaskStatus.FAILED if policy == "fail" else TaskStatus.CANCELLED
-            self.stop(Stop(status, name, number))
+    def abandon(self, status: TaskStatus | None) -> None:
+        """See control.Controlled."""
+        why = f"ended the subtask as {status.name.lower()}" if status else "has no such subtask"
+        found = status or TaskStatus.FAILED
+        self.stop(Stop(None, f"stopped: Datahub {why}", found=found))
 
     def stop(self, stop: Stop) -> None:
         """Stop the task for a reason; the first reason stands."""
-        with self._lock:
+        with self._changed:
             if self._stop is None and self._verdict is None:
                 self._stop = stop
-                self._signal("cancel")
-                self._arm(self._settings.grace_seconds)
+                self._stopped.set()
+                self._watch.signal("cancel")
+                self._watch.end_within(self._settings.grace_seconds)
+                self._changed.notify_all()
 
-    def _signal(self, name: str) -> None:
-        if self._worker is not None:
-            self._worker.signal(name)
-
-    def _arm(self, seconds: float) -> None:
-        self._term_at = min(self._term_at, time.monotonic() + seconds)
-        self._events.put(None)
+    def shutdown(self, number: int) -> None:
+        """Do what ``ON_SHUTDOWN`` says about a signal; the second time, without grace."""
+        with self._changed:
+            again, self._shutting_down = self._shutting_down, True
+        grace = 0.0 if again else self._settings.grace_seconds
+        self._reporter.hurry(grace + TERM_TO_KILL_SECONDS + LAST_CALL_SECONDS)
+        name = f"stopped by {signal.Signals(number).name}"
+        policy = self._settings.on_shutdown
+        if again:
+            self._watch.end_within(0)
+        elif policy == "pause":
+            self._paused_for = number
+            self.pause()
+            held = self._reporter.status is TaskStatus.PAUSED
+            self._watch.end_within(0 if held else grace)
+        elif policy == "leave":
+            self.stop(Stop(None, name, number))
+            self._watch.end_within(0)
+        else:
+            status = TaskStatus.FAILED if policy == "fail" else TaskStatus.CANCELLED
+            self.stop(Stop(status, name, number))
 
     # What the host asks
 
     def check(self) -> None:
         """See host.Owner."""
-        if self._stop is not None:
+        if self._stopped.is_set():
             raise TaskCancelled("the task is being stopped")
+
+    def rest(self, seconds: float) -> None:
+        """See host.Owner."""
+        self._stopped.wait(seconds)
 
     def confirm(self, status: TaskStatus) -> None:
         """See host.Owner."""
         self._reporter.report(status)
+        self._watch.expect_progress(expected=status is TaskStatus.RUNNING)
         if status is TaskStatus.PAUSED and self._paused_for is not None:
-            self._arm(0)
+            self._watch.end_within(0)
 
     def progressed(self, percent: int) -> None:
         """See host.Owner."""
-        self._moved_at = time.monotonic()
-        with self._lock:
-            risen, self._percent = percent > self._percent, max(percent, self._percent)
+        self._watch.moved()
+        with self._changed:
+            risen, self._told_percent = (
+                percent > self._told_percent,
+                max(percent, self._told_percent),
+            )
         if risen:
             self._tell("datahub_progress", percent=percent)
 
     def settle(self, ending: Ending, uploads: Callable[[], object]) -> Verdict:
         """See host.Owner. The first ending stands."""
-        with self._settling:
-            if self._verdict is None:
-                status, error, result = self._judge(ending, uploads)
-                self._finish(status, error, result)
-                self._verdict = Verdict(int(status or self._reporter.status), error)
-                self._arm(self._settings.grace_seconds)
-            return self._verdict
-
-    def _judge(
-        self, ending: Ending, uploads: Callable[[], object]
-    ) -> tuple[TaskStatus | None, str | None, dict[str, Any] | None]:
         error = ending.error
         if ending.kind == "returned":
-            try:
-                uploads()
-            except TaskCancelled:
-                pass
-            except (DatahubError, OSError) as failure:
-                error = f"an output could not be stored: {failure}"
-            else:
-                return TaskStatus.COMPLETED, None, ending.result
-        if self._stop is not None:
-            return self._stop.status, self._stop.error, None
-        return TaskStatus.FAILED, error or "TaskCancelled was raised, but nobody cancelled", None
+            error = self._store(uploads)
+            if error is None:
+                return self._decide(TaskStatus.COMPLETED, None, ending.result)
+        return self._fail(error or "TaskCancelled was raised, but nobody cancelled")
 
-    def _finish(
+    def _store(self, uploads: Callable[[], object]) -> str | None:
+        """Upload what the work left, and say what went wrong, if something did.
+
+        Nothing is locked meanwhile: a stop must not have to wait for storage.
+        """
+        with self._changed:
+            self._storing = self._verdict is None
+        try:
+            uploads()
+        except TaskCancelled:
+            return "the upload was stopped"
+        except Exception as failure:  # noqa: BLE001 - what cannot be stored fails the task
+            return f"an output could not be stored: {error_line(failure)}"
+        finally:
+            with self._changed:
+                self._storing = False
+                self._changed.notify_all()
+        return None
+
+    def _settle_death(self, cause: str) -> None:
+        """The worker is gone; if it did not say how its work ended, ``cause`` says it."""
+        with self._changed:
+            # What it returned stands, unless it is being stopped.
+            self._changed.wait_for(lambda: not self._storing or self._stop)
+            self._changed.wait_for(lambda: not self._storing, TERM_TO_KILL_SECONDS)
+            suspended = self._paused_for is not None and self._watch.forced
+            if suspended and self._stop is None and self._verdict is None:
+                # At a checkpoint, or it never reached one within the grace period.
+                self._reporter.report(TaskStatus.PAUSED)
+                return
+        self._fail(cause)
+
+    def _fail(self, error: str) -> Verdict:
+        """Decide on the reason for the stop where there is one, else on status 5."""
+        stop = self._stop or Stop(TaskStatus.FAILED, error)
+        return self._decide(stop.status, stop.error, None)
+
+    def _decide(
         self, status: TaskStatus | None, error: str | None, result: dict[str, Any] | None
-    ) -> None:
-        self._stop_ticks()
-        if status is None:
-            return
-        if error:
-            log.error("subtask %s failed: %s", self._task.subtask_id, error)
+    ) -> Verdict:
+        """Journal the outcome. The first one stands."""
+        with self._changed:
+            if self._verdict is None:
+                if status is not None:
+                    self._end(status, error, result)
+                else:
+                    self._control.stop(wait=False)
+                self._verdict = Verdict(int(status or self._reporter.status), error)
+                self._watch.expect_progress(expected=False)
+                self._watch.end_within(self._settings.grace_seconds)
+            return self._verdict
+
+    def _end(self, status: TaskStatus, error: str | None, result: dict[str, Any] | None) -> None:
         if status is TaskStatus.COMPLETED:
             # A task may return while another of its threads is held at a checkpoint.
             self._reporter.report(TaskStatus.RUNNING)
@@ -418,54 +365,14 @@ class Run:
             "attempt": self._attempt,
         }
         self._reporter.end(status, result, outcome)
-
-    # Periodic calls
-
-    def _start_ticks(self) -> None:
-        beat = self._sup.ticker.start(self._settings.heartbeat_seconds, self._beat)
-        self._ticks = [beat]
-        if self._settings.poll_seconds:
-            self._ticks.append(self._sup.ticker.start(self._settings.poll_seconds, self._poll))
-
-    def _stop_ticks(self) -> None:
-        for tick in self._ticks:
-            tick.stop()
-        self._ticks = []
-
-    def _beat(self) -> None:
-        deadline = min(max(self._settings.heartbeat_seconds, 2.0), BEAT_DEADLINE_SECONDS)
-        try:
-            self._sup.client.heartbeat(self._task.subtask_id, self._host.percent, deadline=deadline)
-        except RejectedError as error:
-            log.warning("heartbeat of subtask %s: %s", self._task.subtask_id, error)
-            self._poll()
-        except DatahubError as error:
-            log.warning("heartbeat of subtask %s: %s", self._task.subtask_id, error)
-
-    def _poll(self) -> None:
-        asked_at = time.monotonic()
-        try:
-            status = self._sup.client.notify(
-                self._task.task_id or self._task.subtask_id, patience=0
-            )
-        except DatahubError as error:
-            log.debug("notify for subtask %s: %s", self._task.subtask_id, error)
-            return
-        if self._reporter.settled_since(asked_at):
-            self._obey(status)
-
-    def _obey(self, status: TaskStatus) -> None:
-        """Datahub has the subtask at ``status``: follow."""
-        if status is TaskStatus.CANCELLED:
-            self.cancel()
-        elif status.is_final:
-            self.stop(Stop(None, f"Datahub ended the subtask as {status.name.lower()}"))
-        elif status is TaskStatus.PAUSED and not self._pausing:
-            self.pause()
-        elif status is TaskStatus.RUNNING and self._pausing and self._paused_for is None:
-            self.resume()
+        if error:
+            log.error("subtask %s %s: %s", self._task.subtask_id, status.name.lower(), error)
 
     # Observers
+
+    def _stalled(self, seconds: float) -> None:
+        log.warning("subtask %s: no progress for %.0f s", self._task.subtask_id, seconds)
+        self._tell("datahub_stalled", seconds=seconds)
 
     def _status_changed(self, old: TaskStatus, new: TaskStatus) -> None:
         log.info("subtask %s: %s", self._task.subtask_id, new.name.lower())

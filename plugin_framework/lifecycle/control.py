@@ -1,0 +1,114 @@
+"""Tells Datahub that a subtask is alive, and has its run do what Datahub wants of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Protocol
+
+from plugin_framework.errors import DatahubError, RejectedError
+from plugin_framework.lifecycle.heartbeat import Tick, Ticker
+from plugin_framework.lifecycle.reporter import Reporter
+from plugin_framework.protocol.client import DatahubClient
+from plugin_framework.protocol.models import TaskStatus
+
+log = logging.getLogger("datahub.control")
+
+SHORTEST_DEADLINE, LONGEST_DEADLINE = 2.0, 5.0
+"""Seconds for one call: a heartbeat that comes much later than its time is of no use."""
+
+
+class Controlled(Protocol):
+    """What is controlled: one run of a subtask."""
+
+    @property
+    def percent(self) -> int:
+        """The progress that heartbeats carry."""
+
+    def pause(self) -> None:
+        """Hold the task at its next checkpoint."""
+
+    def resume(self) -> None:
+        """Let a paused task go on."""
+
+    def cancel(self) -> None:
+        """Stop the task, and report it cancelled."""
+
+    def abandon(self, status: TaskStatus | None) -> None:
+        """Stop the task and report nothing: Datahub ended it so, or does not know it."""
+
+
+class Control:
+    """The periodic calls of one run."""
+
+    def __init__(
+        self,
+        run: Controlled,
+        *,
+        client: DatahubClient,
+        reporter: Reporter,
+        subtask_id: str,
+        task_id: str | None,
+    ) -> None:
+        self._run = run
+        self._client = client
+        self._reporter = reporter
+        self._subtask_id = subtask_id
+        self._notify_id = task_id or subtask_id
+        self._deadline = LONGEST_DEADLINE
+        self._ticks: list[Tick] = []
+
+    def start(self, ticker: Ticker, *, beat: float, poll: float) -> None:
+        """Send heartbeats from now on, and ask what to do, at these intervals in seconds."""
+        self._deadline = min(max(beat, SHORTEST_DEADLINE), LONGEST_DEADLINE)
+        self._ticks = [ticker.start(beat, self._beat)]
+        if poll:
+            self._ticks.append(ticker.start(poll, self._poll))
+
+    def stop(self, *, wait: bool) -> None:
+        """Make no further call. With ``wait``, none is under way when this returns."""
+        for tick in self._ticks:
+            tick.stop(wait=False)
+        for tick in self._ticks:
+            tick.stop(wait=wait)
+
+    def _beat(self) -> None:
+        try:
+            self._client.heartbeat(self._subtask_id, self._run.percent, deadline=self._deadline)
+        except RejectedError as error:
+            log.warning("heartbeat of subtask %s: %s", self._subtask_id, error)
+            self._ask(rejected=True)
+        except DatahubError as error:
+            log.warning("heartbeat of subtask %s: %s", self._subtask_id, error)
+
+    def _poll(self) -> None:
+        self._ask(rejected=False)
+
+    def _ask(self, *, rejected: bool) -> None:
+        """Ask for the status, and follow; ``rejected``: Datahub has just refused a heartbeat."""
+        asked_at = time.monotonic()
+        try:
+            status = self._client.notify(self._notify_id, patience=0, deadline=self._deadline)
+        except RejectedError as error:
+            log.warning("notify for subtask %s: %s", self._subtask_id, error)
+            if rejected:
+                self._run.abandon(None)
+        except DatahubError as error:
+            log.debug("notify for subtask %s: %s", self._subtask_id, error)
+        else:
+            # An answer from before our own report arrived would undo what we reported.
+            if self._reporter.settled_since(asked_at):
+                self._obey(status)
+
+    def _obey(self, status: TaskStatus) -> None:
+        reported, before = self._reporter.status, self._reporter.asked
+        self._reporter.asked = status
+        if status is TaskStatus.CANCELLED:
+            self._run.cancel()
+        elif status.is_final:
+            self._run.abandon(status)
+        elif status is TaskStatus.PAUSED and reported is TaskStatus.RUNNING:
+            self._run.pause()
+        # Status 1 is also what Datahub has until a pause that someone else asked for takes hold.
+        elif status is TaskStatus.RUNNING and TaskStatus.PAUSED in {reported, before}:
+            self._run.resume()

@@ -1,0 +1,112 @@
+"""Waits for a worker to end, passes signals on to it, and ends it by force when its time is up."""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from plugin_framework.isolation.process import WorkerExit
+
+TERM_TO_KILL_SECONDS = 1.0
+
+
+class Worker(Protocol):
+    """Where the hooks of one task run."""
+
+    def signal(self, name: str) -> None:
+        """Pass on ``pause``, ``resume`` or ``cancel``."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+
+    def kill(self) -> None:
+        """End it."""
+
+
+class Watch:
+    """One worker's deadlines. ``wait`` is one thread's; the rest may be called from any, early too.
+
+    ``stall`` is in seconds, 0 for never; ``on_stall`` is told how long nothing has moved.
+    """
+
+    def __init__(self, *, stall: float, on_stall: Callable[[float], None]) -> None:
+        self._stall = stall or math.inf
+        self._on_stall = on_stall
+        self._events: queue.SimpleQueue[WorkerExit | None] = queue.SimpleQueue()
+        self._signals: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._moved_at = math.inf
+        self._term_at = math.inf
+        self._kill_at = math.inf
+        self.forced = False
+
+    def exited(self, how: WorkerExit) -> None:
+        """The worker is gone."""
+        self._events.put(how)
+
+    def signal(self, name: str) -> None:
+        """Pass a signal on, now or when there is a worker; never waits for one that is stuck."""
+        self._signals.put(name)
+
+    def end_within(self, seconds: float) -> None:
+        """Terminate the worker after that time, and soon after kill it, unless it has ended."""
+        with self._lock:
+            self._term_at = min(self._term_at, time.monotonic() + seconds)
+        self._events.put(None)
+
+    def moved(self) -> None:
+        """There was progress."""
+        self._moved_at = time.monotonic()
+
+    def expect_progress(self, *, expected: bool) -> None:
+        """Whether a lack of progress is worth a word: not while paused, nor after the work."""
+        self._moved_at = time.monotonic() if expected else math.inf
+        self._events.put(None)
+
+    def wait(self, worker: Worker, limit: float, on_limit: Callable[[], None]) -> WorkerExit:
+        """Wait for the worker's end; ``on_limit`` is called after ``limit`` seconds."""
+        threading.Thread(target=self._pass_on, args=(worker,), daemon=True, name="signals").start()
+        self.moved()
+        limit_at = time.monotonic() + limit
+        try:
+            while True:
+                due = min(limit_at, self._term_at, self._kill_at, self._moved_at + self._stall)
+                event = self._event_by(due)
+                if event is not None:
+                    return event
+                if time.monotonic() >= limit_at:
+                    limit_at = math.inf
+                    on_limit()
+                self._escalate(worker)
+        finally:
+            self._signals.put(None)
+
+    def _event_by(self, due: float) -> WorkerExit | None:
+        left = max(due - time.monotonic(), 0)
+        try:
+            return self._events.get(timeout=min(left, threading.TIMEOUT_MAX))
+        except queue.Empty:
+            return None
+
+    def _escalate(self, worker: Worker) -> None:
+        now = time.monotonic()
+        if now >= self._kill_at:
+            self._kill_at = now + TERM_TO_KILL_SECONDS
+            worker.kill()
+        elif now >= self._term_at:
+            self.forced = True
+            with self._lock:
+                self._term_at, self._kill_at = math.inf, now + TERM_TO_KILL_SECONDS
+            worker.terminate()
+        idle = now - self._moved_at
+        if idle >= self._stall:
+            self._moved_at = now
+            self._on_stall(idle)
+
+    def _pass_on(self, worker: Worker) -> None:
+        while (name := self._signals.get()) is not None:
+            worker.signal(name)

@@ -1,0 +1,1 @@
+"""Tests that inject the faults which must not do harm."""

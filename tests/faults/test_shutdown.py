@@ -1,0 +1,227 @@
+"""Signals, kills and a second start: what is left, and what the next start makes of it."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lifecycle import plugins
+from tests.lifecycle.running import SUBTASK, Background, eventually, finish, gone, run, start
+from tests.strict_datahub import StrictDatahub
+
+RESULT, STATUS = "/api/task/result", "/api/task/update_status"
+
+
+def started(hub: StrictDatahub, state_dir: Path, **variables: Any) -> subprocess.Popen[str]:
+    command = start(plugins.Steps, hub, state_dir, **variables)
+    eventually((state_dir / "started").exists)
+    hub.wait_for(lambda: hub.heartbeats)
+    return command
+
+
+def resumed(hub: StrictDatahub, state_dir: Path, **changes: Any) -> Any:
+    (state_dir / "go").touch()
+    return run(plugins.Steps, hub, state_dir, isolation="thread", **changes)
+
+
+@pytest.mark.parametrize(
+    ("policy", "number", "code", "statuses"),
+    [
+        ("fail", signal.SIGTERM, 1, [1, 5]),
+        ("cancel", signal.SIGINT, 4, [1, 4]),
+        ("pause", signal.SIGINT, 130, [1, 2]),
+        ("pause", signal.SIGTERM, 143, [1, 2]),
+        ("leave", signal.SIGTERM, 143, [1]),
+    ],
+)
+def test_a_signal_does_what_the_policy_says(
+    tmp_path: Path, policy: str, number: int, code: int, statuses: list[int]
+) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        command = started(hub, tmp_path, on_shutdown=policy)
+        command.send_signal(number)
+        exit_code, outcome, _ = finish(command)
+        assert exit_code == code
+        assert hub.statuses == statuses
+        assert outcome["status"] == statuses[-1]
+        if policy in {"pause", "leave"}:
+            result = resumed(hub, tmp_path).result
+            assert result == {
+                "before": {"attempts": 1},
+                "files": ["attempt-1", "attempt-2"],
+                "attempt": 2,
+            }
+            assert hub.statuses == [*statuses, 3] if policy == "leave" else [1, 2, 1, 3]
+        assert hub.violations == []
+
+
+@pytest.mark.parametrize("policy", ["fail", "pause"])
+def test_what_ignores_a_signal_is_killed_after_the_grace_period(
+    tmp_path: Path, policy: str
+) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        command = start(plugins.Stubborn, hub, tmp_path, on_shutdown=policy, grace_seconds=0.5)
+        eventually((tmp_path / "child").exists)
+        eventually((tmp_path / "started").exists)
+        before = time.monotonic()
+        command.send_signal(signal.SIGTERM)
+        code, _, _ = finish(command)
+        assert time.monotonic() - before < 0.5 + 2 + 1  # and a slow machine
+        assert code == (143 if policy == "pause" else 1)
+        assert hub.statuses == ([1, 2] if policy == "pause" else [1, 5])
+        assert hub.violations == []
+    for name in ("started", "child"):
+        gone(int((tmp_path / name).read_text()))
+
+
+def test_a_second_signal_waits_no_longer(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        command = start(plugins.Stubborn, hub, tmp_path, grace_seconds=60)
+        eventually((tmp_path / "started").exists)
+        hub.wait_for(lambda: hub.heartbeats)
+        command.send_signal(signal.SIGTERM)
+        command.send_signal(signal.SIGINT)
+        code, outcome, _ = finish(command, timeout=15)
+        assert code == 1
+        assert "stopped by SIG" in outcome["error"]
+        assert hub.statuses == [1, 5]
+        assert hub.violations == []
+
+
+def test_a_signal_ends_the_wait_for_a_datahub_that_is_down(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        command = started(hub, tmp_path, delivery_deadline=600, grace_seconds=0.5)
+        hub.stop_listening()
+        before = time.monotonic()
+        command.send_signal(signal.SIGTERM)
+        code, outcome, _ = finish(command)
+        assert time.monotonic() - before < 0.5 + 2 + 1
+        assert (code, outcome["delivered"]) == (75, False)
+        hub.start_listening()
+        assert resumed(hub, tmp_path).exit_code == 1
+        assert hub.statuses == [1, 5]
+        assert hub.violations == []
+
+
+def test_a_signal_ends_the_wait_for_a_datahub_that_hangs(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        command = started(hub, tmp_path, delivery_deadline=600, grace_seconds=0.5)
+        for path in (STATUS, "/api/task/heartbeat", "/api/task/notify"):
+            hub.fail_next(path, 100, "hang")
+        calls = len(hub.calls)
+        hub.wait_for(lambda: len(hub.calls) > calls)
+        before = time.monotonic()
+        command.send_signal(signal.SIGTERM)
+        code, _, _ = finish(command)
+        assert time.monotonic() - before < 0.5 + 2 + 1
+        assert code == 75
+
+
+def test_a_signal_before_the_start(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        hub.fail_next(STATUS, 1, "hang")
+        command = start(plugins.Quick, hub, tmp_path)
+        hub.wait_for(lambda: hub.calls)
+        command.send_signal(signal.SIGTERM)
+        assert finish(command)[0] == 143
+        assert hub.statuses == []
+        outcome = run(plugins.Quick, hub, tmp_path, isolation="thread", on_interrupted="fail")
+        assert (outcome.attempt, outcome.exit_code) == (1, 0)
+        assert hub.violations == []
+
+
+@pytest.mark.parametrize(("policy", "statuses"), [("resume", [1, 3]), ("fail", [1, 5])])
+def test_the_supervisor_is_killed_while_the_plugin_works(
+    tmp_path: Path, policy: str, statuses: list[int]
+) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        command = started(hub, tmp_path)
+        command.kill()
+        command.communicate()
+        gone(int((tmp_path / "started").read_text()))
+        outcome = resumed(hub, tmp_path, on_interrupted=policy)
+        assert hub.statuses == statuses
+        assert outcome.attempt == 2
+        assert hub.violations == []
+    if policy == "fail":
+        assert outcome.error == "an attempt before this one was killed"
+
+
+@pytest.mark.parametrize("how", ["503", "reset_before", "reset_after", "hang"])
+def test_the_supervisor_is_killed_with_its_result_undelivered(tmp_path: Path, how: Any) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        hub.fail_next(RESULT, 1 if how in {"reset_after", "hang"} else 3, how)
+        hub.fail_next("/api/task/notify", 100, "503")
+        command = start(plugins.Quick, hub, tmp_path)
+        hub.wait_for(lambda: any(call.path == RESULT for call in hub.calls))
+        command.kill()
+        command.communicate()
+        assert list((tmp_path / "work").iterdir())
+        while hub._next_fault("/api/task/notify"):
+            pass
+        outcome = run(plugins.Quick, hub, tmp_path, isolation="thread", delivery_deadline=30)
+        assert outcome.exit_code == 0
+        assert outcome.result == hub.result
+        assert hub.statuses == [1, 3]
+        assert hub.violations == []
+    assert (tmp_path / "runs").read_text() == "."
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_status_that_a_killed_attempt_left_goes_before_the_next_start(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        command = started(hub, tmp_path)
+        hub.wait_for(lambda: hub.heartbeats[-1][1] > 3)
+        hub.fail_next(STATUS, 50, "503")
+        hub.set_status(2)
+        hub.wait_for(lambda: [c.content.get("status") for c in hub.calls].count(2) >= 2)
+        command.kill()
+        command.communicate()
+        while hub._next_fault(STATUS):
+            pass
+        assert resumed(hub, tmp_path).exit_code == 0
+        assert hub.statuses == [1, 2, 1, 3]
+        assert hub.violations == []
+
+
+def test_a_journal_that_fails_reports_nothing_as_completed(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        command = started(hub, tmp_path)
+        _spoil(tmp_path / "journal.sqlite3")
+        (tmp_path / "go").touch()
+        code, outcome, said = finish(command)
+        assert (code, outcome) == (2, None)
+        assert "the journal" in said.splitlines()[-1]
+        assert said.count('"level": "critical"') == 1
+        assert hub.statuses == [1]
+        assert hub.violations == []
+
+
+def _spoil(journal: Path) -> None:
+    """Have every further write refused, as on a disk that has gone bad."""
+    with sqlite3.connect(journal) as db:
+        db.execute(
+            "CREATE TRIGGER spoilt BEFORE INSERT ON reports"
+            " BEGIN SELECT raise(ABORT, 'disk I/O error'); END"
+        )
+    db.close()
+
+
+def test_many_runs_in_a_row_leave_nothing_behind(tmp_path: Path) -> None:
+    counts = []
+    for number in range(12):
+        with StrictDatahub(SUBTASK) as hub:
+            run(plugins.Quick, hub, tmp_path / str(number), isolation="thread")
+            assert hub.violations == []
+        counts.append((threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))))
+    eventually(lambda: threading.active_count() <= counts[1][0])
+    assert counts[-1][1] <= counts[1][1] + 2
+    with StrictDatahub(SUBTASK) as hub, Background(plugins.Quick, hub, tmp_path / "last") as task:
+        assert task.ended.exit_code == 0

@@ -1,0 +1,221 @@
+"""Plugins that behave, and plugins that do not. Processes of their own import them from here."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from plugin_framework import DatahubPlugin, Field, PluginConfig, TaskContext, TaskResult
+from plugin_framework.protocol.models import TaskStatus
+
+
+class Copies(DatahubPlugin):
+    """Downloads its input, and uploads copies of it in every way there is."""
+
+    def process(self, ctx: TaskContext[Any]) -> TaskResult:
+        source = ctx.download()
+        ctx.progress(40)
+        data = source.read_bytes()
+        deep = ctx.output_dir / "a" / "b"
+        deep.mkdir(parents=True)
+        (deep / "copy.bin").write_bytes(data)
+        (ctx.output_dir / "empty").touch()
+        (ctx.output_dir / "link").symlink_to(deep / "copy.bin")
+        (ctx.output_dir / "dangling").symlink_to("nowhere")
+        sent = ctx.output_dir / "sent.bin"
+        sent.write_bytes(data[:10])
+        ctx.upload(ctx.output_dir / "a" / ".." / "sent.bin", name="by hand.bin")
+        with ctx.open_input() as file:
+            file.seek(5)
+            middle = file.read(3)
+        return TaskResult(total_counts=1, success_counts=1, size=len(data), middle=middle.hex())
+
+
+class MischiefConfig(PluginConfig):
+    """``way`` names an entry of MISCHIEF."""
+
+    way: str
+
+
+class OddError(BaseException):
+    """No Exception."""
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+MISCHIEF: Mapping[str, Callable[[], Any]] = {
+    "raise": lambda: _raise(ValueError("two\nlines")),
+    "base": lambda: _raise(OddError("odd")),
+    "exit": lambda: sys.exit(0),
+    "interrupt": lambda: _raise(KeyboardInterrupt()),
+    "os._exit": lambda: os._exit(0),
+    "segfault": lambda: ctypes.string_at(0),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "nan": lambda: {"value": math.nan},
+    "surrogate": lambda: {"value": "\ud800"},
+    "large": lambda: {"value": "x" * 9_000_000},
+    "list": lambda: [1],
+}
+
+
+class Mischief(DatahubPlugin):
+    """Ends as badly as it is told to."""
+
+    Config = MischiefConfig
+
+    def process(self, ctx: TaskContext[MischiefConfig]) -> Any:
+        return MISCHIEF[ctx.config.way]()
+
+
+class OddOutput(DatahubPlugin):
+    """Leaves a file whose name is not Unicode."""
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        (ctx.output_dir / os.fsdecode(b"\xff")).write_text("x")
+
+
+class OneOutput(DatahubPlugin):
+    """Leaves one file."""
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        (ctx.output_dir / "one").write_text("one")
+
+
+class Quick(DatahubPlugin):
+    """Returns at once; says where, and how often it has run."""
+
+    def process(self, ctx: TaskContext[Any]) -> Mapping[str, Any]:
+        runs = ctx.work_dir.parent.parent / "runs"
+        with runs.open("a") as file:
+            file.write(".")
+        return {"pid": os.getpid(), "attempt": ctx.attempt, "time": time.time_ns()}
+
+
+class QuickInThread(Quick):
+    """Asks for a thread."""
+
+    isolation = "thread"
+
+
+class Steps(DatahubPlugin):
+    """Goes on until ``go`` appears in the state folder, a checkpoint at a time, saving state."""
+
+    seen: ClassVar[list[str]] = []
+
+    def process(self, ctx: TaskContext[Any]) -> Mapping[str, Any]:
+        before = dict(ctx.state)
+        (ctx.work_dir / f"attempt-{ctx.attempt}").touch()
+        ctx.save_state(attempts=ctx.attempt)
+        folder = ctx.work_dir.parent.parent
+        (folder / "started").write_text(str(os.getpid()))
+        percent = 0
+        while not (folder / "go").exists():
+            ctx.checkpoint()
+            percent += 1
+            ctx.progress(min(percent, 90))
+            threading.Event().wait(0.02)
+        files = sorted(path.name for path in ctx.work_dir.glob("attempt-*"))
+        return {"before": before, "files": files, "attempt": ctx.attempt}
+
+    def on_cancel(self, ctx: TaskContext[Any]) -> None:
+        self._note(ctx, "cancel")
+
+    def on_pause(self, ctx: TaskContext[Any]) -> None:
+        self._note(ctx, "pause")
+
+    def on_resume(self, ctx: TaskContext[Any]) -> None:
+        self._note(ctx, "resume")
+
+    def on_finish(self, ctx: TaskContext[Any], status: TaskStatus) -> None:
+        self._note(ctx, f"finish {int(status)}")
+
+    @staticmethod
+    def _note(ctx: TaskContext[Any], what: str) -> None:
+        with (ctx.work_dir.parent.parent / "hooks").open("a") as file:
+            file.write(f"{what}\n")
+
+
+class Stubborn(DatahubPlugin):
+    """Ignores cancel and SIGTERM, with a child process that does, too."""
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        child = os.fork()
+        folder = ctx.work_dir.parent.parent
+        if child:
+            (folder / "child").write_text(str(child))
+            (folder / "started").write_text(str(os.getpid()))
+        while True:
+            time.sleep(60)
+
+
+class Deaf(DatahubPlugin):
+    """Ignores cancel, in a way that a thread survives."""
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        folder = ctx.work_dir.parent.parent
+        (folder / "started").touch()
+        while not (folder / "go").exists():
+            threading.Event().wait(0.02)
+
+
+class Greedy(DatahubPlugin):
+    """Holds the interpreter's lock in C."""
+
+    class Config(PluginConfig):
+        """How long, in whole seconds."""
+
+        seconds: int = Field(3)
+
+    def process(self, ctx: TaskContext[Config]) -> None:
+        (ctx.work_dir.parent.parent / "started").touch()
+        ctypes.PyDLL(None).sleep(ctx.config.seconds)
+
+
+class Forever(DatahubPlugin):
+    """Has a time limit of its own."""
+
+    timeout_seconds = 0.5
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        for _ in range(3000):
+            ctx.checkpoint()
+            threading.Event().wait(0.02)
+
+
+class HangsAfter(DatahubPlugin):
+    """Returns, and hangs in a hook after that."""
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        """Nothing."""
+
+    def on_success(self, ctx: TaskContext[Any], result: Any) -> None:
+        (ctx.work_dir.parent.parent / "hanging").write_text(str(os.getpid()))
+        time.sleep(600)
+
+
+class Threaded(DatahubPlugin):
+    """Is paused in one of its threads, and returns in another."""
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        folder = ctx.work_dir.parent.parent
+        (folder / "started").touch()
+
+        def hold() -> None:
+            while not (folder / "go").exists():
+                ctx.checkpoint()
+                threading.Event().wait(0.02)
+
+        threading.Thread(target=hold, daemon=True).start()
+        while not Path(folder / "go").exists():
+            threading.Event().wait(0.02)
