@@ -9,13 +9,21 @@ import click
 from plugin_framework import errors
 from plugin_framework._version import __version__
 from plugin_framework.cli.info import info_command, list_command
+from plugin_framework.cli.logs import tell
 from plugin_framework.cli.run import run_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="datahub-plugin")
 def app() -> None:
-    """Run Datahub plugins."""
+    """Run Datahub plugins.
+
+    Settings are environment variables named DATAHUB_..., also read from a file .env in the
+    current folder; `info NAME` lists them. To try a plugin without a Datahub:
+
+    \b
+      datahub-plugin run NAME --local FILE --out DIR
+    """  # noqa: D301 - the \b is click's, and keeps the line as it is
 
 
 app.add_command(list_command)
@@ -26,18 +34,28 @@ app.add_command(run_command)
 def main() -> None:
     """Run the command and exit with its code."""
     try:
-        app(prog_name="datahub-plugin")
+        sys.exit(app(prog_name="datahub-plugin", standalone_mode=False))
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "datahub-plugin"
+        _fail((f"{error.format_message()} (see {command} --help)",), error.exit_code)
+    except click.Abort:
+        sys.exit(130)
     except errors.DatahubError as error:
-        for line in problem_lines(error):
-            click.echo(f"datahub-plugin: {line}", err=True)
-        sys.exit(exit_code(error))
+        _fail(problem_lines(error), exit_code(error))
+
+
+def _fail(lines: tuple[str, ...], code: int) -> None:
+    for line in lines:
+        tell(" ".join(line.split()))
+    sys.exit(code)
 
 
 def problem_lines(error: errors.DatahubError) -> tuple[str, ...]:
     """What to tell the operator: a line for each problem."""
-    if isinstance(error, errors.ConfigurationError):
-        return tuple(" ".join(problem.split()) for problem in error.problems)
-    return (" ".join(str(error).split()),)
+    return error.problems if isinstance(error, errors.ConfigurationError) else (str(error),)
 
 
 def exit_code(error: errors.DatahubError) -> int:

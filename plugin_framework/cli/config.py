@@ -28,7 +28,7 @@ def read_config(given: str | None, assignments: Iterable[str]) -> dict[str, Any]
 
 def _object(given: str) -> dict[str, Any]:
     text, source = given, "the config"
-    if not given.lstrip().startswith("{"):
+    if not given.lstrip().startswith(("{", "[")):
         source = f"the config file {given}"
         try:
             text = Path(given).read_text(encoding="utf-8")
@@ -37,7 +37,7 @@ def _object(given: str) -> dict[str, Any]:
         except UnicodeDecodeError:
             raise InvalidConfigError(f"{source} is not UTF-8 text") from None
     try:
-        config = json.loads(text)
+        config = _json(text)
     except (ValueError, RecursionError) as error:
         raise InvalidConfigError(f"{source} is not JSON: {error}") from None
     if not isinstance(config, dict):
@@ -48,9 +48,16 @@ def _object(given: str) -> dict[str, Any]:
 def _value(text: str) -> Any:
     """A JSON value where it is one, else the text itself."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return _json(text)
+    except (ValueError, RecursionError):
         return text
+
+
+def _json(text: str) -> Any:
+    """JSON, without the NaN and infinities that Python takes for it."""
+    value = json.loads(text)
+    json.dumps(value, allow_nan=False)
+    return value
 
 
 def _assign(config: dict[str, Any], key: str, value: Any) -> None:

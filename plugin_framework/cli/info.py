@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from plugin_framework.cli.streams import own_stdout
 
 if TYPE_CHECKING:
     from plugin_framework.plugin.base import DatahubPlugin
@@ -15,7 +19,10 @@ if TYPE_CHECKING:
 
 @click.command("list")
 def list_command() -> None:
-    """List the installed plugins."""
+    """List the installed plugins.
+
+    One that cannot be imported is listed as broken, with the reason.
+    """
     from plugin_framework.plugin.loader import installed_plugins  # noqa: PLC0415 - loaded late
 
     plugins = installed_plugins()
@@ -23,32 +30,46 @@ def list_command() -> None:
         click.echo("no plugins are installed (entry points of the group datahub.plugins)", err=True)
         return
     width = max(map(len, plugins))
-    for name, ref in plugins.items():
-        click.echo(f"{name:<{width}}  {_summary(ref)}")
+    with own_stdout() as say:
+        for name, ref in plugins.items():
+            say(f"{name:<{width}}  {_summary(ref)}")
 
 
 @click.command("info")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def info_command(name: str, *, as_json: bool) -> None:
-    """Show what plugin NAME does, takes and needs."""
+    """Show what plugin NAME does, takes and needs.
+
+    NAME is an installed plugin, or a reference such as package.module:Class.
+    """
     from plugin_framework.plugin.loader import find_plugin  # noqa: PLC0415 - loaded late
 
+    import_from_here(name)
     ref = find_plugin(name)
-    facts = _facts(ref, ref.load())
-    if as_json:
-        click.echo(json.dumps(facts, indent=2))
-        return
+    with own_stdout() as say:
+        facts = _facts(ref, ref.load())
+        say(json.dumps(facts, indent=2, default=str) if as_json else "\n".join(_lines(facts)))
+
+
+def import_from_here(name: str) -> None:
+    """Let a reference such as ``module:Class`` name a module in the current folder."""
+    if ":" in name and "" not in sys.path:
+        sys.path.insert(0, "")
+
+
+def _lines(facts: dict[str, Any]) -> Iterator[str]:
     for key in ("name", "version", "description", "hooks", "isolation", "timeout_seconds"):
         value = facts[key]
-        click.echo(f"{key:<16} {', '.join(value) if isinstance(value, list) else value}")
-    click.echo(f"{'resources':<16} {json.dumps(facts['resources'])}")
-    click.echo("config")
+        text = ", ".join(value) if isinstance(value, list) else str(value or "")
+        yield f"{key:<16} {text}".rstrip()
+    yield f"{'resources':<16} {json.dumps(facts['resources'], default=str)}"
+    yield "config"
     for line in _config_lines(facts["config_schema"]):
-        click.echo(f"  {line}")
-    click.echo("environment")
+        yield f"  {line}"
+    yield "environment"
     for variable in facts["environment"]:
-        click.echo(f"  {variable['variable']:<36} {variable['default']}")
+        yield f"  {variable['variable']:<36} {variable['default']}"
 
 
 def description_of(plugin: type[DatahubPlugin]) -> str:
@@ -79,7 +100,7 @@ def _facts(ref: PluginRef, plugin: type[DatahubPlugin]) -> dict[str, Any]:
         "isolation": plugin.isolation or "process",
         "timeout_seconds": plugin.timeout_seconds,
         "resources": dict(plugin.resources),
-        "config_schema": plugin.Config.model_json_schema(),
+        "config_schema": _schema(ref, plugin),
         "environment": [
             {
                 "variable": setting.variable,
@@ -90,6 +111,20 @@ def _facts(ref: PluginRef, plugin: type[DatahubPlugin]) -> dict[str, Any]:
             for setting in describe_settings()
         ],
     }
+
+
+def _schema(ref: PluginRef, plugin: type[DatahubPlugin]) -> dict[str, Any]:
+    from pydantic.errors import PydanticUserError  # noqa: PLC0415 - loaded late
+
+    from plugin_framework.errors import PluginLoadError  # noqa: PLC0415 - loaded late
+
+    try:
+        return plugin.Config.model_json_schema()
+    except PydanticUserError as error:
+        reason = error.message.splitlines()[0]
+        raise PluginLoadError(
+            f"plugin {ref.name}: its Config has no JSON Schema: {reason}"
+        ) from None
 
 
 def _config_lines(schema: dict[str, Any]) -> list[str]:

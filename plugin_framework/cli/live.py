@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -16,21 +17,28 @@ if TYPE_CHECKING:
 
 RATE_WINDOW = 0.5
 """Seconds over which a transfer's rate is taken."""
+SHORTEST = 0.01
 
 
 class LiveLine:
     """Draws one task on a terminal."""
 
-    def __init__(self, console: Console, name: str) -> None:
+    def __init__(
+        self, console: Console, name: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("[bold]{task.description}"),
+            # Names are data: [brackets] in them are no markup.
+            TextColumn("{task.description}", style="bold", markup=False),
             TextColumn("{task.fields[status]}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[transfer]}"),
+            TextColumn("{task.fields[transfer]}", markup=False),
             TimeElapsedColumn(),
             console=console,
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._task = self._progress.add_task(name, total=100, status="starting", transfer="")
         self._sent: dict[tuple[str, str], tuple[float, int]] = {}
@@ -46,7 +54,7 @@ class LiveLine:
     @hookimpl
     def datahub_status_changed(self, new: TaskStatus) -> None:
         """Show the status."""
-        self._progress.update(self._task, status=new.name.lower(), transfer="")
+        self._progress.update(self._task, status=new.name.lower())
         if new.name == "COMPLETED":
             self._progress.update(self._task, completed=100)
 
@@ -58,11 +66,15 @@ class LiveLine:
     @hookimpl
     def datahub_transfer(self, direction: str, name: str, sent: int, total: int) -> None:
         """Show how fast a file moves."""
-        now = time.monotonic()
+        now = self._clock()
         since, before = self._sent.setdefault((direction, name), (now, 0))
-        if now - since >= RATE_WINDOW or sent == total:
-            rate = (sent - before) / max(now - since, 0.001) / 2**20
-            arrow = "↓" if direction == "download" else "↑"
-            text = f"{arrow} {name} {sent / 2**20:.1f} MiB, {rate:.0f} MiB/s"
-            self._progress.update(self._task, transfer=text)
-            self._sent[direction, name] = (now, sent)
+        elapsed = now - since
+        if elapsed < RATE_WINDOW and sent < total:
+            return
+        arrow = "↓" if direction == "download" else "↑"
+        # Of what took no time there is no rate to tell.
+        rate = f", {(sent - before) / elapsed / 2**20:.0f} MiB/s" if elapsed > SHORTEST else ""
+        self._progress.update(self._task, transfer=f"{arrow} {name} {sent / 2**20:.1f} MiB{rate}")
+        self._sent[direction, name] = (now, sent)
+        if sent == total:
+            del self._sent[direction, name]

@@ -6,23 +6,37 @@ import json
 import logging
 import re
 import sys
+import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO
+
+import click
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Everything after the path: a presigned query is a credential.
-_QUERY = re.compile(r"(https?://[^\s?'\"<>]+)\?[^\s'\"<>]*")
+# A presigned query is a credential, and so is what stands before the host's @.
+_QUERY = re.compile(r"(https?://[^\s?'\"<>]+)\?[^\s'\"<>]*", re.IGNORECASE)
+_USER = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/?#'\"<>]*@", re.IGNORECASE)
+# Other libraries log the path and query of a request by themselves.
+_SIGNED = re.compile(
+    r"\?[^\s?'\"<>]*(?:signature|credential|security-token)=[^\s'\"<>]*", re.IGNORECASE
+)
 _NOISY = ("apscheduler", "httpcore", "httpx", "matplotlib", "PIL", "stamina")
+
+log = logging.getLogger("datahub.cli")
 
 
 class Redact(logging.Filter):
-    """Cuts the query off every URL in a record, in its traceback too."""
+    """Cuts secrets out of a record, out of its traceback too."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record in place; logging's contract."""
-        record.msg, record.args = redacted(record.getMessage()), ()
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - arguments that do not fit must not fail the task
+            message = f"{record.msg} {record.args}"
+        record.msg, record.args = redacted(message), ()
         if record.exc_info:
             text = logging.Formatter().formatException(record.exc_info)
             record.exc_info, record.exc_text = None, redacted(text)
@@ -46,22 +60,34 @@ class JsonLines(logging.Formatter):
 
 
 def redacted(text: str) -> str:
-    """The text with the query of every URL left out."""
-    return _QUERY.sub(r"\1?...", text)
+    """The text without the queries of URLs, and without the user names and passwords in them."""
+    text = _USER.sub(r"\1...@", _QUERY.sub(r"\1?...", text))
+    return _SIGNED.sub("?...", text)
 
 
-def set_up_logging(level: str, style: Literal["auto", "json", "text"]) -> Console | None:
+def tell(line: str) -> None:
+    """Tell the operator, in a log line where logs are structured."""
+    if any(isinstance(handler.formatter, JsonLines) for handler in logging.root.handlers):
+        log.critical("%s", line)
+    else:
+        click.echo(f"datahub-plugin: {redacted(line)}", err=True)
+
+
+def set_up_logging(
+    level: str, style: Literal["auto", "json", "text"], stderr: TextIO
+) -> Console | None:
     """Send logs to stderr; returns the console of the live display, where there is one."""
     console = None
     handler: logging.Handler
-    if style == "auto" and sys.stderr.isatty():
+    if style == "auto" and stderr.isatty():
         from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
         from rich.logging import RichHandler  # noqa: PLC0415 - only a terminal needs it
 
-        console = Console(stderr=True)
+        console = Console(file=stderr)
         handler = RichHandler(console=console, show_path=False, markup=False, highlighter=None)
+        handler.setFormatter(logging.Formatter("%(message)s"))
     else:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = logging.StreamHandler(stderr)
         handler.setFormatter(
             logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
             if style == "text"
@@ -71,4 +97,18 @@ def set_up_logging(level: str, style: Literal["auto", "json", "text"]) -> Consol
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
+    _log_what_python_prints()
     return console
+
+
+def _log_what_python_prints() -> None:
+    logging.captureWarnings(capture=True)
+    # It would print to stderr about a stderr that is gone.
+    logging.raiseExceptions = False
+    sys.excepthook = lambda kind, error, trace: log.critical(
+        "an internal error", exc_info=(kind, error, trace)
+    )
+    threading.excepthook = lambda thread: log.error(
+        "a thread ended by an error",
+        exc_info=(thread.exc_type, thread.exc_value or thread.exc_type(), thread.exc_traceback),
+    )

@@ -8,12 +8,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+
+from plugin_framework.cli.info import import_from_here
+from plugin_framework.cli.logs import redacted, set_up_logging
+from plugin_framework.cli.streams import own_streams
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,12 +27,33 @@ if TYPE_CHECKING:
     from plugin_framework.settings import Settings
 
 
-@click.command("run")
-@click.argument("name", required=False)
-@click.option("--subtask-id", metavar="ID", help="The subtask to run (DATAHUB_SUBTASK_ID).")
-@click.option("--task-id", metavar="ID", help="The task it belongs to (DATAHUB_TASK_ID).")
-@click.option("--config", metavar="FILE|JSON", help="The task's config (DATAHUB_CONFIG).")
-@click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="One config value.")
+def _unicode(
+    _context: click.Context, parameter: click.Parameter, given: str | tuple[str, ...] | None
+) -> Any:
+    if given and any("\ud800" <= character <= "\udfff" for text in given for character in text):
+        raise click.BadParameter("expected UTF-8 text", param=parameter)
+    return given
+
+
+@click.command("run", short_help="Run one subtask, against Datahub or on a local file.")
+@click.argument("name", required=False, callback=_unicode)
+@click.option(
+    "--subtask-id", metavar="ID", callback=_unicode, help="The subtask to run (DATAHUB_SUBTASK_ID)."
+)
+@click.option(
+    "--task-id", metavar="ID", callback=_unicode, help="The task it belongs to (DATAHUB_TASK_ID)."
+)
+@click.option(
+    "--config", metavar="FILE|JSON", callback=_unicode, help="The task's config (DATAHUB_CONFIG)."
+)
+@click.option(
+    "--set",
+    "assignments",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_unicode,
+    help="One value of the config: JSON, or else text. A dot in KEY reaches into an object.",
+)
 @click.option(
     "--local",
     metavar="FILE",
@@ -54,92 +79,116 @@ def run_command(
 
     NAME is an installed plugin, or a reference such as package.module:Class.
 
-    Exit codes: 0 completed, 1 failed, 2 usage or configuration, 4 cancelled, 69 Datahub unreachable
-    at the start, 75 a report is undelivered and kept (or the subtask is already running here), 130
-    and 143 stopped by a signal.
-    """
+    \b
+    Exit codes:
+      0    completed
+      1    failed
+      2    usage, configuration or unknown plugin
+      4    cancelled
+      69   Datahub unreachable at the start
+      75   a report is undelivered and kept, or the subtask is already running here
+      130  stopped by SIGINT, where nothing else applies
+      143  stopped by SIGTERM, where nothing else applies
+    """  # noqa: D301 - the \b is click's, and keeps the lines as they are
     from plugin_framework.cli.config import read_config  # noqa: PLC0415 - loaded late
-    from plugin_framework.settings import load_settings  # noqa: PLC0415 - loaded late
 
+    obey_signals = _handle_signals()
     if (local is None) != (out is None):
         raise click.UsageError("--local FILE and --out DIR go together")
-    settings = load_settings()
+    settings = _settings(local=local is not None)
     plugin = name or settings.plugin
     subtask = subtask_id or settings.subtask_id or ("local" if local else None)
     if not plugin:
         raise click.UsageError("which plugin? Give NAME or set DATAHUB_PLUGIN")
     if not subtask:
         raise click.UsageError("which subtask? Give --subtask-id or set DATAHUB_SUBTASK_ID")
-    if ":" in plugin and "" not in sys.path:
-        sys.path.insert(0, "")
+    import_from_here(plugin)
     task: dict[str, Any] = {
         "subtask_id": subtask,
         "config": read_config(config or settings.config, assignments),
     }
-    with _only_the_outcome_on_stdout() as stdout, _shown(settings, plugin) as observers:
-        if local and out:
-            outcome = _run_local(plugin, local, out, task, observers)
-        else:
-            task["task_id"] = task_id or settings.task_id
-            outcome = _run_remote(plugin, settings, task, observers)
-        print(json.dumps(outcome.as_json(), ensure_ascii=False), file=stdout, flush=True)
-    sys.exit(outcome.exit_code)
+    with own_streams() as (say, stderr):
+        with _shown(settings, plugin, stderr) as observers:
+            if local and out:
+                outcome = _run_local(plugin, local, out, task, observers, obey_signals)
+            else:
+                task["task_id"] = task_id or settings.task_id
+                outcome = _run_remote(plugin, settings, task, observers, obey_signals)
+        try:
+            say(_as_line(outcome))
+        finally:
+            sys.exit(outcome.exit_code)
+
+
+def _settings(*, local: bool) -> Settings:
+    from plugin_framework.settings import load_settings  # noqa: PLC0415 - loaded late
+    from plugin_framework.testing.settings import local_settings  # noqa: PLC0415 - loaded late
+
+    return local_settings({}) if local else load_settings()
 
 
 def _run_local(
-    plugin: str, local: Path, out: Path, task: dict[str, Any], observers: dict[str, object]
+    plugin: str,
+    local: Path,
+    out: Path,
+    task: Mapping[str, Any],
+    observers: Mapping[str, object],
+    on_run: Callable[[Run], None],
 ) -> TaskOutcome:
     from plugin_framework.testing.local import run_local  # noqa: PLC0415 - loaded late
 
-    return run_local(
-        plugin, input=local, out=out, observers=observers, on_run=_obey_signals, **task
-    )
+    return run_local(plugin, input=local, out=out, observers=observers, on_run=on_run, **task)
 
 
 def _run_remote(
-    plugin: str, settings: Settings, task: dict[str, Any], observers: dict[str, object]
+    plugin: str,
+    settings: Settings,
+    task: Mapping[str, Any],
+    observers: Mapping[str, object],
+    on_run: Callable[[Run], None],
 ) -> TaskOutcome:
     from plugin_framework.engines.local import LocalEngine  # noqa: PLC0415 - loaded late
 
     with LocalEngine(plugin, settings, observers=observers) as engine:
         run = engine.run(**task)
-        _obey_signals(run)
+        on_run(run)
         return run.execute()
 
 
-def _obey_signals(run: Run) -> None:
-    """Have SIGTERM and SIGINT end the task as ON_SHUTDOWN says; a second one at once."""
+def _as_line(outcome: TaskOutcome) -> str:
+    facts = outcome.as_json()
+    facts["error"] = facts["error"] and redacted(facts["error"])
+    return json.dumps(facts, ensure_ascii=False)
+
+
+def _handle_signals() -> Callable[[Run], None]:
+    """Have SIGTERM and SIGINT end the command; returns what hands them to a run.
+
+    A run ends its task as ON_SHUTDOWN says, and at a second signal at once.
+    """
+    current: Run | None = None
 
     def handle(number: int, _frame: object) -> None:
-        if not run.running:
+        if current is None or not current.running:
             sys.exit(128 + number)
         # On a thread of its own: a handler may interrupt any line, one that holds a lock too.
-        threading.Thread(target=run.shutdown, args=(number,), daemon=True).start()
+        threading.Thread(target=current.shutdown, args=(number,), daemon=True).start()
+
+    def obey(run: Run) -> None:
+        nonlocal current
+        current = run
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
+    return obey
 
 
 @contextmanager
-def _only_the_outcome_on_stdout() -> Iterator[TextIO]:
-    """Yield the real stdout, and let whatever else is printed go to stderr."""
-    sys.stdout.flush()
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as stdout:
-        os.dup2(2, 1)
-        try:
-            yield stdout
-        finally:
-            sys.stdout.flush()
-            os.dup2(stdout.fileno(), 1)
-
-
-@contextmanager
-def _shown(settings: Settings, plugin: str) -> Iterator[dict[str, object]]:
+def _shown(settings: Settings, plugin: str, stderr: TextIO) -> Iterator[dict[str, object]]:
     """Set logging up, and yield the observers that show the task."""
-    from plugin_framework.cli.logs import set_up_logging  # noqa: PLC0415 - loaded late
     from plugin_framework.settings import unknown_variables  # noqa: PLC0415 - loaded late
 
-    console = set_up_logging(settings.log_level, settings.log_format)
+    console = set_up_logging(settings.log_level, settings.log_format, stderr)
     for warning in unknown_variables(os.environ):
         logging.getLogger("datahub.settings").warning("%s", warning)
     if console is None:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
 import shutil
+import signal
+import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pydantic import SecretStr
+
 from plugin_framework.emulator.server import Emulator
+from plugin_framework.emulator.store import Output
 from plugin_framework.engines.local import LocalEngine
 from plugin_framework.errors import ConfigurationError
 from plugin_framework.lifecycle.folders import safe_file_name
 from plugin_framework.lifecycle.outcome import TaskOutcome
 from plugin_framework.lifecycle.runner import Run
 from plugin_framework.plugin.base import DatahubPlugin
-from plugin_framework.settings import Settings, load_settings
+from plugin_framework.settings import Settings
+from plugin_framework.testing.settings import local_settings
 
 
 def run_local(
@@ -42,14 +50,17 @@ def run_local(
     """
     source = _readable(Path(input)) if input is not None else None
     folder = _writable(Path(out))
-    with tempfile.TemporaryDirectory(prefix=".datahub-", dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix=".datahub-", dir=folder, ignore_cleanup_errors=True
+    ) as scratch:
         with _datahub(Path(scratch), subtask_id, source, settings or {}) as (emulator, chosen):
             with LocalEngine(plugin, chosen, observers=observers) as engine:
                 run = engine.run(subtask_id, config=config)
                 on_run(run)
                 outcome = run.execute()
-            for output in emulator.store.outputs(subtask_id):
-                _move(output.path, folder, output.name)
+            _hand_over(emulator.store.outputs(subtask_id), folder)
+            # Nothing of it is kept: waiting for it to end in good order would be wasted time.
+            os.kill(emulator.pid, signal.SIGKILL)
         return outcome
 
 
@@ -60,29 +71,31 @@ def _datahub(
     key, secret = "local", secrets.token_hex(32)
     with Emulator(state_dir=scratch / "datahub", key=key, secret=secret) as emulator:
         emulator.store.create_subtask(subtask_id, input=source)
-        settings = load_settings(
-            **{
-                **overrides,
-                "base_url": emulator.url,
-                "api_key": key,
-                "api_secret": secret,
-                "state_dir": scratch / "state",
-                "engine": "local",
-            }
+        yield (
+            emulator,
+            local_settings(
+                overrides,
+                base_url=emulator.url,
+                api_key=SecretStr(key),
+                api_secret=SecretStr(secret),
+                state_dir=scratch / "state",
+            ),
         )
-        # The environment's hosts and proxy are there to reach another Datahub.
-        transfer = settings.transfer.model_copy(update={"allowed_hosts": ()})
-        yield emulator, settings.model_copy(update={"transfer": transfer, "proxy": None})
 
 
 def _readable(path: Path) -> Path:
     try:
-        with path.open("rb"):
-            return path.resolve()
+        # Opening a named pipe would wait for its writer.
+        reason = None if stat.S_ISREG(path.stat().st_mode) else "it is no regular file"
+        if reason is None:
+            path.open("rb").close()
     except OSError as error:
+        reason = error.strerror
+    if reason:
         raise ConfigurationError(
-            f"the input {path} cannot be read ({error.strerror}): expected a readable file"
-        ) from None
+            f"the input {path} cannot be read ({reason}): expected a readable file"
+        )
+    return path.absolute()
 
 
 def _writable(folder: Path) -> Path:
@@ -97,12 +110,33 @@ def _writable(folder: Path) -> Path:
         ) from None
 
 
-def _move(stored: Path, folder: Path, name: str) -> None:
-    """Give the user what was stored under ``name``; names are data, so they stay in the folder."""
+def _hand_over(outputs: Iterable[Output], folder: Path) -> None:
+    """Give the user what was stored; one that does not fit in does not keep the others back."""
+    problems = []
+    for output in outputs:
+        target = folder / _inside(output.name)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _move(output.path, target)
+        except OSError as error:
+            problems.append(f"the output {target} cannot be written ({error.strerror})")
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _inside(name: str) -> Path:
+    """An output's name as a path that stays in the folder it is put into: names are data."""
     parts = [safe_file_name(part, "_") for part in PurePosixPath(name).parts if part != "/"]
-    target = folder.joinpath(*(parts or ["output"]))
-    target.parent.mkdir(parents=True, exist_ok=True)
+    return Path(*(parts or ["output"]))
+
+
+def _move(stored: Path, target: Path) -> None:
     try:
         stored.replace(target)
-    except OSError:
-        shutil.copyfile(stored, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # A folder below the output folder is on another file system.
+        copy = target.with_name(f".{secrets.token_hex(16)}")
+        shutil.copyfile(stored, copy)
+        copy.replace(target)

@@ -1,0 +1,135 @@
+"""Calls the command as a user does: as a process, with an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+COMMAND = str(Path(sys.executable).with_name("datahub-plugin"))
+PLUGINS = "tests.cli.sample_plugins"
+PROJECT = Path(__file__).parents[2]
+DEADLINE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """All of stdout, which is one line with one JSON object."""
+        assert self.out.count("\n") == 1
+        assert self.out.endswith("\n")
+        outcome = json.loads(self.out)
+        assert isinstance(outcome, dict)
+        return outcome
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """All of stderr, which is JSON lines."""
+        lines = [json.loads(line) for line in self.err.splitlines()]
+        assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
+        return lines
+
+    @property
+    def problems(self) -> list[str]:
+        """What the command says is wrong: one line each, structured or not, and nothing else."""
+        assert "Traceback" not in self.err
+        assert self.out == ""
+        return [problem_of(line) for line in self.err.splitlines()]
+
+
+def problem_of(line: str) -> str:
+    """The message of a problem's line."""
+    if not line.startswith("{"):
+        assert line.startswith("datahub-plugin: ")
+        return line.removeprefix("datahub-plugin: ")
+    return str(json.loads(line)["message"])
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's environment with no other Datahub setting than these."""
+    clean = {name: value for name, value in os.environ.items() if "DATAHUB" not in name}
+    path = os.pathsep.join(filter(None, (clean.get("PYTHONPATH"), str(PROJECT))))
+    return {**clean, "PYTHONPATH": path, "TERM": "xterm", "COLUMNS": "150", **variables}
+
+
+def start(
+    *arguments: str | Path,
+    cwd: Path,
+    env: dict[str, str] | None = None,
+    stdout: int | IO[Any] = subprocess.PIPE,
+    stderr: int | IO[Any] = subprocess.PIPE,
+) -> subprocess.Popen[str]:
+    """Start ``datahub-plugin``."""
+    return subprocess.Popen(
+        [COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        env=environment(**(env or {})),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+    )
+
+
+def call(
+    *arguments: str | Path,
+    cwd: Path,
+    env: dict[str, str] | None = None,
+    stdout: int | IO[Any] = subprocess.PIPE,
+    stderr: int | IO[Any] = subprocess.PIPE,
+) -> Ended:
+    """Run ``datahub-plugin`` to its end."""
+    with start(*arguments, cwd=cwd, env=env, stdout=stdout, stderr=stderr) as process:
+        return end_of(process)
+
+
+def end_of(process: subprocess.Popen[str]) -> Ended:
+    """Wait for a command's end."""
+    try:
+        out, err = process.communicate(timeout=DEADLINE)
+    finally:
+        process.kill()
+    return Ended(process.returncode, out or "", err or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """All processes that come of a command, known by a mark in their environment."""
+
+    mark: str
+
+    @classmethod
+    def new(cls) -> Family:
+        return cls(uuid.uuid4().hex)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"FAMILY_MARK": self.mark}
+
+    def alive(self) -> set[int]:
+        """The members that have not ended."""
+        return set(self._alive())
+
+    def _alive(self) -> Iterator[int]:
+        for folder in Path("/proc").iterdir():
+            try:
+                if (
+                    folder.name.isdigit()
+                    and self.mark.encode() in (folder / "environ").read_bytes()
+                ):
+                    yield int(folder.name)
+            except OSError:
+                continue  # ended meanwhile

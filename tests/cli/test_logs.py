@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+import string
+import sys
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plugin_framework.cli.logs import JsonLines, Redact, redacted
+
+SECRET = st.text(string.ascii_letters + string.digits + "-_~%.", min_size=12).map("s3cr3t".__add__)
+PLACE = st.text(string.ascii_lowercase + "/.-:0123456789", min_size=1)
+AROUND = st.sampled_from(["", " ", "'", '"', "<", ">", "\n", "(", "GET ", "url="])
+NAMES = ("X-Amz-Signature", "X-Amz-Credential", "Signature", "q-signature", "x-oss-signature")
+
+
+@given(AROUND, st.sampled_from(["http", "https", "HTTPS"]), PLACE, SECRET, AROUND)
+def test_no_query_of_a_url_is_left(
+    before: str, scheme: str, place: str, secret: str, after: str
+) -> None:
+    text = redacted(f"{before}{scheme}://h{place}?a={secret}&b={secret}{after}")
+    assert secret not in text
+    assert text.startswith(f"{before}{scheme}://h{place}?...")
+
+
+@given(PLACE, st.sampled_from(NAMES), SECRET)
+def test_no_signature_of_a_path_is_left(place: str, name: str, secret: str) -> None:
+    text = redacted(f'"GET /{place}?part=1&{name}={secret}&x={secret} HTTP/1.1" 200')
+    assert secret not in text
+    assert text == f'"GET /{place}?... HTTP/1.1" 200'
+
+
+@given(st.sampled_from(["http", "socks5h", "amqp"]), SECRET, PLACE)
+def test_no_password_of_a_url_is_left(scheme: str, secret: str, place: str) -> None:
+    assert redacted(f"{scheme}://user:{secret}@h{place}") == f"{scheme}://...@h{place}"
+
+
+@given(st.text())
+def test_it_is_stable_and_leaves_other_text_alone(text: str) -> None:
+    assert redacted(redacted(text)) == redacted(text)
+    if "?" not in text and "@" not in text:
+        assert redacted(text) == text
+
+
+def logged(message: str, *values: object, exc_info: bool = False) -> dict[str, str]:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    handler.addFilter(Redact())
+    record = logging.LogRecord(
+        "name", 10, "", 0, message, values, sys.exc_info() if exc_info else None
+    )
+    handler.handle(record)
+    assert stream.getvalue().count("\n") == 1
+    line = json.loads(stream.getvalue())
+    assert isinstance(line, dict)
+    return line
+
+
+def test_a_line() -> None:
+    line = logged("two\nlines %s", "é")
+    assert line.pop("time").endswith("+00:00")
+    assert line == {"level": "debug", "logger": "name", "message": "two\nlines é"}
+
+
+def test_tracebacks_are_redacted() -> None:
+    try:
+        int("at https://h/p?sig=s3cr3t")
+    except ValueError:
+        line = logged("it failed", exc_info=True)
+    assert line["traceback"].startswith("Traceback")
+    assert line["traceback"].endswith(": 'at https://h/p?...'")
+
+
+def test_arguments_that_do_not_fit_are_logged_all_the_same() -> None:
+    assert logged("%d at %s", "https://h/p?sig=1")["message"] == "%d at %s ('https://h/p?...',)"
