@@ -9,7 +9,11 @@ of its name. An extension marks its own with ``hookimpl``, and may wrap any of t
         result = yield
         return result
 
-Whatever an extension raises is logged and changes nothing.
+A wrapper may replace the result by returning another. What a plugin raises stands whatever wraps
+it, and what an extension raises is logged and changes nothing.
+
+All ``async def`` hooks of a task share one event loop; but ``on_pause`` and ``on_resume`` have one
+of their own where the checkpoint is called while ``process`` holds the shared one.
 """
 
 from __future__ import annotations
@@ -50,7 +54,10 @@ class TaskHooks:
 
     @hookspec
     def on_cancel(self, ctx: TaskContext[Any]) -> None:
-        """Clean up after a cancel, within the grace period; status 4 follows."""
+        """Clean up after a cancel, within the grace period; status 4 follows.
+
+        Perhaps without ``on_start`` having run to its end.
+        """
 
     @hookspec
     def on_success(self, ctx: TaskContext[Any], result: TaskResult | Mapping[str, Any]) -> None:
@@ -62,7 +69,10 @@ class TaskHooks:
 
     @hookspec
     def on_finish(self, ctx: TaskContext[Any], status: TaskStatus) -> None:
-        """Called last, whatever happened, as long as the plugin's process lives."""
+        """Called last, whatever happened, as long as the plugin's process lives.
+
+        ``status`` is not a final one where the task will be started again.
+        """
 
 
 class ObserverHooks:
