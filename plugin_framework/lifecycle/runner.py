@@ -58,6 +58,7 @@ class Run:
         self._verdict: Verdict | None = None
         self._storing = False
         self._pausing = False
+        self._delivering = False
         self._shutting_down = False
         self._paused_for: int | None = None
         self._attempt = 0
@@ -188,6 +189,7 @@ class Run:
             found = self._reporter.final_status()
             refused = Delivery(done=False, error="Datahub refused the report", superseded_by=found)
             return _outcome_of(ending, refused)
+        self._delivering = True
         self._reporter.start()
         return _outcome_of(ending, self._reporter.wait(self._settings.delivery_deadline))
 
@@ -199,8 +201,8 @@ class Run:
 
     @property
     def running(self) -> bool:
-        """Whether Datahub was told of the start, so that ``shutdown`` is the way to end."""
-        return self._reporter.status is not TaskStatus.INITIAL
+        """Whether there is something to report, so that ``shutdown`` is the way to end."""
+        return self._delivering or self._reporter.status is not TaskStatus.INITIAL
 
     @property
     def percent(self) -> int:

@@ -124,6 +124,30 @@ def test_a_signal_ends_the_wait_for_a_datahub_that_hangs(tmp_path: Path) -> None
         assert code == 75
 
 
+def test_a_signal_ends_another_try_at_delivering(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        hub.fail_next(RESULT, 1000, "503")
+        slow = {"isolation": "thread", "delivery_deadline": 0.1}
+        kept = run(plugins.Quick, hub, tmp_path, None, **slow)
+        calls = len(hub.calls)
+        command = start(plugins.Quick, hub, tmp_path, delivery_deadline=600, grace_seconds=0.2)
+        hub.wait_for(lambda: len(hub.calls) > calls + 1)
+        command.send_signal(signal.SIGTERM)
+        code, outcome, _ = finish(command)
+        assert (code, outcome["result"]) == (75, kept.result)
+
+
+def test_what_is_paused_already_is_left_so_at_once(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        command = started(hub, tmp_path, on_shutdown="pause", grace_seconds=60)
+        hub.set_status(2)
+        hub.wait_for(lambda: hub.statuses == [1, 2])
+        command.send_signal(signal.SIGINT)
+        assert finish(command, timeout=20)[0] == 130
+        assert hub.statuses == [1, 2]
+        assert hub.violations == []
+
+
 def test_a_signal_before_the_start(tmp_path: Path) -> None:
     with StrictDatahub(SUBTASK) as hub:
         hub.fail_next(STATUS, 1, "hang")

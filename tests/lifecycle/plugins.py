@@ -89,6 +89,7 @@ class OneOutput(DatahubPlugin):
 
     def process(self, ctx: TaskContext[Any]) -> None:
         (ctx.output_dir / "one").write_text("one")
+        (ctx.work_dir.parent.parent / "started").write_text(str(os.getpid()))
 
 
 class Quick(DatahubPlugin):

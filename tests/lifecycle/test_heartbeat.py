@@ -46,7 +46,7 @@ class SteppedClock(datetime):
     back = timedelta(0)
 
     @classmethod
-    def now(cls, tz: tzinfo | None = None) -> Self:  # type: ignore[override]
+    def now(cls, tz: tzinfo | None = None) -> Self:
         assert tz is not None
         wall = datetime.now(UTC) - cls.back
         return tz.fromutc(wall.replace(tzinfo=tz))  # type: ignore[return-value]
