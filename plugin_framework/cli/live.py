@@ -41,7 +41,7 @@ class LiveLine:
             redirect_stderr=False,
         )
         self._task = self._progress.add_task(name, total=100, status="starting", transfer="")
-        self._sent: dict[tuple[str, str], tuple[float, int]] = {}
+        self._sent: dict[tuple[str, str], tuple[float, float, int]] = {}
 
     def start(self) -> None:
         """Begin drawing."""
@@ -61,13 +61,16 @@ class LiveLine:
     @hookimpl
     def datahub_progress(self, percent: int) -> None:
         """Move the bar."""
-        self._progress.update(self._task, completed=percent)
+        # At 100 rich would stop the clock, and the task is not over yet.
+        self._progress.update(self._task, completed=min(percent, 99.99))
 
     @hookimpl
     def datahub_transfer(self, direction: str, name: str, sent: int, total: int) -> None:
         """Show how fast a file moves."""
         now = self._clock()
-        since, before = self._sent.setdefault((direction, name), (now, 0))
+        began, since, before = self._sent.setdefault((direction, name), (now, now, 0))
+        if sent == total:
+            since, before = began, 0  # at the end, the rate of it all
         elapsed = now - since
         if elapsed < RATE_WINDOW and sent < total:
             return
@@ -75,6 +78,6 @@ class LiveLine:
         # Of what took no time there is no rate to tell.
         rate = f", {(sent - before) / elapsed / 2**20:.0f} MiB/s" if elapsed > SHORTEST else ""
         self._progress.update(self._task, transfer=f"{arrow} {name} {sent / 2**20:.1f} MiB{rate}")
-        self._sent[direction, name] = (now, sent)
+        self._sent[direction, name] = (began, now, sent)
         if sent == total:
             del self._sent[direction, name]

@@ -30,7 +30,6 @@ def folder(tmp_path: Path) -> Path:
         ((), "which plugin? Give NAME or set DATAHUB_PLUGIN"),
         ((ECHO,), "which subtask? Give --subtask-id or set DATAHUB_SUBTASK_ID"),
         ((ECHO, "--local", "input"), "--local FILE and --out DIR go together"),
-        ((ECHO, "--out", "out"), "--local FILE and --out DIR go together"),
         ((ECHO, "--subtask-id", "a\udcff"), "Invalid value for '--subtask-id'"),
         ((*REMOTE, "--set", "word"), "--set word: expected key=value"),
         ((*REMOTE, "--config", "missing.json"), "the config file missing.json cannot be read (No"),
@@ -53,7 +52,6 @@ def test_one_problem(arguments: tuple[str, ...], problem: str, folder: Path) -> 
 @pytest.mark.parametrize(
     ("plugin", "problem"),
     [
-        ("csv-profil", "no plugin is called 'csv-profil': did you mean csv-profile?"),
         ("zzzzzz", "no plugin is called 'zzzzzz': see datahub-plugin list"),
         ("no.such:Plugin", "plugin Plugin cannot be imported from no.such:Plugin: ModuleNotFound"),
         (f"{PLUGINS}:Nope", f"plugin Nope cannot be imported from {PLUGINS}:Nope: AttributeError"),

@@ -15,6 +15,8 @@ def test_status_progress_and_rate() -> None:
     line = LiveLine(console, "a [/plugin]", clock=lambda: now)
     mib = 2**20
     line.datahub_status_changed(new=TaskStatus.RUNNING)
+    line.datahub_progress(percent=100)
+    assert not line._progress.finished
     line.datahub_progress(percent=40)
     line.datahub_transfer(direction="download", name="[/in]", sent=0, total=100 * mib)
     assert drawn(line) == "a [/plugin] running 40%"
@@ -26,7 +28,7 @@ def test_status_progress_and_rate() -> None:
     assert drawn(line) == "a [/plugin] running 40% ↓ [/in] 64.0 MiB, 64 MiB/s"
     now = 3.0
     line.datahub_transfer(direction="download", name="[/in]", sent=100 * mib, total=100 * mib)
-    assert drawn(line) == "a [/plugin] running 40% ↓ [/in] 100.0 MiB, 18 MiB/s"
+    assert drawn(line) == "a [/plugin] running 40% ↓ [/in] 100.0 MiB, 33 MiB/s"
     line.datahub_transfer(direction="upload", name="empty", sent=0, total=0)
     line.datahub_status_changed(new=TaskStatus.COMPLETED)
     assert drawn(line) == "a [/plugin] completed 100% ↑ empty 0.0 MiB"

@@ -39,7 +39,6 @@ def assert_all_gone(family: Family) -> None:
     [
         (signal.SIGINT, "cancel", 4, "cancelled"),
         (signal.SIGTERM, "fail", 1, "failed"),
-        (signal.SIGTERM, "pause", 143, "paused"),
         (signal.SIGINT, "leave", 130, "running"),
     ],
 )
