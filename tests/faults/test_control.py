@@ -107,6 +107,36 @@ def test_a_pause_by_another_way_is_not_undone_by_what_notify_still_says(tmp_path
         assert task.ended.exit_code == 0
 
 
+def test_an_answer_that_has_become_stale_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with StrictDatahub(SUBTASK) as hub, Background(plugins.Steps, hub, tmp_path) as task:
+        eventually((tmp_path / "started").exists)
+        hub.set_status(2)
+        hub.wait_for(lambda: hub.statuses == [1, 2])
+        client = task.run._sup.client
+        ask, held, release = client.notify, threading.Event(), threading.Event()
+
+        def slow(*args: Any, **options: Any) -> TaskStatus:
+            answer = ask(*args, **options)
+            held.set()
+            release.wait(20)
+            return answer
+
+        monkeypatch.setattr(client, "notify", slow)
+        assert held.wait(20)
+        task.run.resume()
+        hub.wait_for(lambda: hub.statuses == [1, 2, 1])
+        eventually(lambda: not task.run._reporter._pending)
+        release.set()
+        asked = len(hub.calls)
+        hub.wait_for(lambda: len(hub.calls) >= asked + 10)
+        (tmp_path / "go").touch()
+        assert task.ended.exit_code == 0
+        assert hub.statuses == [1, 2, 1, 3]
+        assert hub.violations == []
+
+
 def test_a_cancel_before_the_start_stops_at_the_first_checkpoint(tmp_path: Path) -> None:
     with StrictDatahub(SUBTASK) as hub:
         with LocalEngine(plugins.Steps, settings_for(hub, tmp_path)) as engine:
