@@ -251,6 +251,7 @@ class Run:
         grace = 0.0 if again else self._settings.grace_seconds
         self._reporter.hurry(grace + TERM_TO_KILL_SECONDS + LAST_CALL_SECONDS)
         name = f"stopped by {signal.Signals(number).name}"
+        log.warning("subtask %s: %s, grace %g s", self._task.subtask_id, name, grace)
         policy = self._settings.on_shutdown
         if again:
             self._watch.end_within(0)

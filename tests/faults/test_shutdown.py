@@ -87,10 +87,13 @@ def test_a_second_signal_waits_no_longer(tmp_path: Path) -> None:
         eventually((tmp_path / "started").exists)
         hub.wait_for(lambda: hub.heartbeats)
         command.send_signal(signal.SIGTERM)
+        assert command.stderr
+        while "stopped by SIGTERM" not in command.stderr.readline():
+            assert command.poll() is None
         command.send_signal(signal.SIGINT)
         code, outcome, _ = finish(command, timeout=15)
         assert code == 1
-        assert "stopped by SIG" in outcome["error"]
+        assert outcome["error"] == "stopped by SIGTERM"
         assert hub.statuses == [1, 5]
         assert hub.violations == []
 

@@ -134,4 +134,5 @@ def finish(process: subprocess.Popen[str], timeout: float = 30) -> tuple[int, An
         printed, said = process.communicate(timeout=timeout)
     finally:
         process.kill()
+        process.wait()
     return process.returncode, json.loads(printed) if printed else None, said
