@@ -1,35 +1,35 @@
 """The error tree, grouped by what the caller does about it.
 
-    DatahubError
-    ├── ConfigurationError          mend it and start again (exit 2)
-    │   ├── SettingsError             a variable is missing or wrong
-    │   ├── PluginNotFoundError       no plugin of that name is installed
-    │   ├── PluginLoadError           it is installed, and cannot be used
-    │   └── InvalidConfigError        the task's config does not validate
-    ├── RetryableError              Datahub may answer the next attempt
-    │   ├── ConnectionFailedError     no connection, or it broke
-    │   ├── ServerUnavailableError    408, 429, 5xx, or code 500
-    │   └── InvalidAnswerError        an answer that is not the protocol's
-    ├── FinalError                  the same call would fail again
-    │   ├── RejectedError             code 1, code 400 and the like
-    │   ├── AuthenticationError       code or status 401
-    │   └── CertificateError          TLS trust failed
-    ├── TransferError               bytes did not get there
-    │   ├── StorageError              the object store refused
-    │   ├── StorageUnreachableError   no connection to the store, or it broke
-    │   ├── AddressRefusedError       a URL we will not talk to
-    │   ├── SourceChangedError        the file changed while it was sent
-    │   └── LocalFileError            disk full, read-only, missing
-    ├── JournalError                the journal cannot be read or written
-    ├── TaskLockedError             the subtask is already running here (exit 75)
-    └── TaskError                   the task failed (status 5)
-        ├── PluginError               raised by authors: a message for people
-        ├── InvalidResultError        what process returned cannot be sent
-        ├── PluginCrashedError        the plugin's process died
-        └── TaskTimeoutError          the task ran longer than it may
+DatahubError
+├── ConfigurationError          mend it and start again (exit 2)
+│   ├── SettingsError             a variable is missing or wrong
+│   ├── PluginNotFoundError       no plugin of that name is installed
+│   ├── PluginLoadError           it is installed, and cannot be used
+│   └── InvalidConfigError        the task's config does not validate
+├── RetryableError              Datahub may answer the next attempt
+│   ├── ConnectionFailedError     no connection, or it broke
+│   ├── ServerUnavailableError    408, 429, 5xx, or code 500
+│   └── InvalidAnswerError        an answer that is not the protocol's
+├── FinalError                  the same call would fail again
+│   ├── RejectedError             code 1, code 400 and the like
+│   ├── AuthenticationError       code or status 401
+│   └── CertificateError          TLS trust failed
+├── TransferError               bytes did not get there
+│   ├── StorageError              the object store refused
+│   ├── StorageUnreachableError   no connection to the store, or it broke
+│   ├── AddressRefusedError       a URL we will not talk to
+│   ├── SourceChangedError        the file changed while it was sent
+│   └── LocalFileError            disk full, read-only, missing
+├── JournalError                the journal cannot be read or written
+├── TaskLockedError             the subtask is already running here (exit 75)
+└── TaskError                   the task failed (status 5)
+    ├── PluginError               raised by authors: a message for people
+    ├── InvalidResultError        what process returned cannot be sent
+    ├── PluginCrashedError        the plugin's process died
+    └── TaskTimeoutError          the task ran longer than it may
 
-    TaskInterrupted                 a BaseException: ``except Exception`` must not swallow it
-    └── TaskCancelled                 raised in the author's code at a checkpoint
+TaskInterrupted                 a BaseException: ``except Exception`` must not swallow it
+└── TaskCancelled                 raised in the author's code at a checkpoint
 """
 
 from __future__ import annotations

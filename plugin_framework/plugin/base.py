@@ -23,7 +23,9 @@ class PluginConfig(BaseModel):
     Misspelt keys are refused; set ``model_config = ConfigDict(extra="ignore")`` to allow them.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, coerce_numbers_to_str=True
+    )
 
 
 class TaskResult(BaseModel):

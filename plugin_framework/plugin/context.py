@@ -14,12 +14,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol
+
+from typing_extensions import TypeVar
 
 from plugin_framework.errors import TaskCancelled
 from plugin_framework.protocol.models import TaskStatus
 
-ConfigT_co = TypeVar("ConfigT_co", covariant=True)
+# The default makes a plain ``TaskContext`` complete, also under the strictest type checker.
+ConfigT_co = TypeVar("ConfigT_co", covariant=True, default=Any)
 Item = TypeVar("Item")
 
 READ_AHEAD = 1024 * 1024

@@ -32,7 +32,7 @@ def run(hub: StrictDatahub, plugin: str, state: Path, **settings: str) -> dict[s
             **inherited,
             "DATAHUB_BASE_URL": hub.url,
             "DATAHUB_STATE_DIR": str(state),
-            "DATAHUB_HEARTBEAT_SECONDS": "0.1",
+            "DATAHUB_HEARTBEAT_SECONDS": "0.02",
             "DATAHUB_POLL_SECONDS": "0.2",
             **settings,
         },

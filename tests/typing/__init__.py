@@ -1,0 +1,1 @@
+"""The public surface, as a strict type checker sees it."""
