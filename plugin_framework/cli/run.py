@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import queue
 import signal
 import sys
 import threading
@@ -167,16 +168,22 @@ def _handle_signals() -> Callable[[Run], None]:
     A run ends its task as ON_SHUTDOWN says, and at a second signal at once.
     """
     current: Run | None = None
+    # A handler may interrupt any line, one that holds a lock too: it takes none itself.
+    numbers: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def handle(number: int, _frame: object) -> None:
         if current is None or not current.running:
             sys.exit(128 + number)
-        # On a thread of its own: a handler may interrupt any line, one that holds a lock too.
-        threading.Thread(target=current.shutdown, args=(number,), daemon=True).start()
+        numbers.put(number)
+
+    def pass_on(run: Run) -> None:
+        while True:
+            run.shutdown(numbers.get())
 
     def obey(run: Run) -> None:
         nonlocal current
         current = run
+        threading.Thread(target=pass_on, args=(run,), daemon=True, name="shutdown").start()
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)

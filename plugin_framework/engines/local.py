@@ -158,7 +158,6 @@ def _client(base_url: str, settings: Settings) -> DatahubClient:
 def _engine_options(base_url: str, settings: Settings) -> EngineOptions:
     return EngineOptions(
         connect_timeout=settings.connect_timeout,
-        low_speed_seconds=settings.request_deadline,
         ca_bundle=settings.ca_bundle,
         proxy=_plain(settings.proxy),
         bandwidth=settings.transfer.bandwidth,

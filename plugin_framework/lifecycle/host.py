@@ -38,13 +38,12 @@ Transferred = Callable[[str, str, int, int], None]
 
 
 class Owner(Protocol):
-    """What a host needs of the run it belongs to."""
+    """What a host needs of the run it belongs to. ``stopped`` is set when the task is to stop."""
+
+    stopped: threading.Event
 
     def check(self) -> None:
         """Raise TaskCancelled if the task is to stop."""
-
-    def rest(self, seconds: float) -> None:
-        """Wait for so long, or until the task is to stop."""
 
     def confirm(self, status: TaskStatus) -> None:
         """A pause has taken hold, or is over."""
@@ -156,7 +155,9 @@ class SupervisorHost:
     def _open_remote(self) -> RemoteFile:
         with self._input_lock:
             if self._remote is None:
-                self._remote = RemoteFile(self._engine, self._presigned_url)
+                self._remote = RemoteFile(
+                    self._engine, self._presigned_url, stop=self._owner.stopped
+                )
             return self._remote
 
     def _upload_outputs(self) -> None:
@@ -238,7 +239,7 @@ def _patiently(owner: Owner, call: Callable[[], T]) -> T:
         return call()
 
     def ended(seconds: float) -> bool:
-        owner.rest(seconds)
+        owner.stopped.wait(seconds)
         return False
 
     return persist(attempt, PATIENCE, ended)

@@ -208,7 +208,7 @@ class Reporter:
     def _send(self, report: Report, patience: float) -> None:
         def post() -> None:
             try:
-                self._client.post(report.path, report.body, patience=0)
+                self._client.post(report.path, report.body, patience=0, deadline=patience)
             except DatahubError as error:
                 self._problem = str(error)
                 raise

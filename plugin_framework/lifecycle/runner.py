@@ -53,7 +53,7 @@ class Run:
         self._task = task
         self._settings = supervisor.settings
         self._changed = threading.Condition()
-        self._stopped = threading.Event()
+        self.stopped = threading.Event()
         self._stop: Stop | None = None
         self._verdict: Verdict | None = None
         self._storing = False
@@ -239,8 +239,9 @@ class Run:
         with self._changed:
             if self._stop is None and self._verdict is None:
                 self._stop = stop
-                self._stopped.set()
-                self._watch.signal("cancel")
+                self.stopped.set()
+                failing = stop.status is TaskStatus.FAILED
+                self._watch.signal("fail" if failing else "cancel")
                 self._watch.end_within(self._settings.grace_seconds)
                 self._changed.notify_all()
 
@@ -271,12 +272,8 @@ class Run:
 
     def check(self) -> None:
         """See host.Owner."""
-        if self._stopped.is_set():
+        if self.stopped.is_set():
             raise TaskCancelled("the task is being stopped")
-
-    def rest(self, seconds: float) -> None:
-        """See host.Owner."""
-        self._stopped.wait(seconds)
 
     def confirm(self, status: TaskStatus) -> None:
         """See host.Owner."""

@@ -18,7 +18,7 @@ class Worker(Protocol):
     """Where the hooks of one task run."""
 
     def signal(self, name: str) -> None:
-        """Pass on ``pause``, ``resume`` or ``cancel``."""
+        """Pass on ``pause``, ``resume``, ``cancel`` or ``fail``."""
 
     def terminate(self) -> None:
         """Ask it to end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -127,7 +128,7 @@ class DatahubClient:
     """Datahub's API over one pool of kept connections; for use by many threads.
 
     Calls are retried for ``patience`` seconds (0: one attempt). An attempt takes no longer than
-    ``deadline`` seconds, or ``request_deadline`` where none is given. ``clock`` gives Unix
+    ``request_deadline`` seconds, or ``deadline`` where that is less. ``clock`` gives Unix
     seconds for timestamps; all waiting goes by the monotonic clock.
 
     Every call raises:
@@ -279,7 +280,7 @@ class DatahubClient:
 
     def _attempt(self, request: _Request, deadline: float | None) -> Any:
         """Make one attempt; a refused signature is made anew once, by the server's clock."""
-        seconds = self._request_deadline if deadline is None else deadline
+        seconds = min(self._request_deadline, math.inf if deadline is None else deadline)
         with limited_to(seconds) as attempt:
             answer = self._exchange(request, attempt)
             if answer.unauthenticated and self._credentials.sign:

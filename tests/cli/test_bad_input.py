@@ -70,7 +70,7 @@ def remote(folder: Path) -> dict[str, str]:
 
 
 def test_a_config_that_does_not_validate_has_a_line_for_each_field(folder: Path) -> None:
-    given = ("--config", '{"word": 7, "times": 0}', "--set", "other=NaN")
+    given = ("--config", '{"word": [7], "times": 0}', "--set", "other=NaN")
     ended = call("run", ECHO, *LOCAL, *given, cwd=folder)
     assert ended.code == 2
     assert ended.problems == [

@@ -215,6 +215,13 @@ def test_a_task_may_take_only_so_long(
     assert outcome.error == f"the task took longer than {limit:g} s"
 
 
+def test_a_task_that_took_too_long_has_failed_and_was_not_cancelled(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        run(plugins.Steps, hub, tmp_path, timeout_seconds=0.5)
+        assert hub.statuses == [1, 5]
+    assert (tmp_path / "hooks").read_text().split("\n")[:2] == ["failure", "finish 5"]
+
+
 class Listener:
     def __init__(self) -> None:
         self.stalls: list[float] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,16 @@ def test_down_at_the_start(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
     assert journal_of(tmp_path) == (0, False)
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_datahub_that_hangs_at_the_start(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        hub.fail_next("/api/task/update_status", 99, "hang")
+        before = time.monotonic()
+        with pytest.raises(RetryableError):
+            run(plugins.Quick, hub, tmp_path, startup_deadline=1, **THREAD)
+        assert time.monotonic() - before < 10
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_wrong_secret_at_the_start(tmp_path: Path) -> None:

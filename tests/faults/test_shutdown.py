@@ -98,6 +98,18 @@ def test_a_second_signal_waits_no_longer(tmp_path: Path) -> None:
         assert hub.violations == []
 
 
+def test_two_signals_in_quick_succession_are_one_end(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        command = started(hub, tmp_path, grace_seconds=5)
+        for _ in range(10):
+            command.send_signal(signal.SIGTERM)
+            command.send_signal(signal.SIGINT)
+        code, _, _ = finish(command, timeout=15)
+        assert code == 1
+        assert hub.statuses == [1, 5]
+        assert hub.violations == []
+
+
 def test_a_signal_ends_the_wait_for_a_datahub_that_is_down(tmp_path: Path) -> None:
     with StrictDatahub(SUBTASK) as hub:
         command = started(hub, tmp_path, delivery_deadline=600, grace_seconds=0.5)

@@ -131,6 +131,9 @@ class Steps(DatahubPlugin):
     def on_cancel(self, ctx: TaskContext[Any]) -> None:
         self._note(ctx, "cancel")
 
+    def on_failure(self, ctx: TaskContext[Any], error: BaseException) -> None:
+        self._note(ctx, "failure")
+
     def on_pause(self, ctx: TaskContext[Any]) -> None:
         self._note(ctx, "pause")
 
