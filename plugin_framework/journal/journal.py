@@ -1,57 +1,21 @@
 """Everything that must survive a crash: subtasks, attempts, saved state, undelivered reports.
 
-One SQLite file (WAL, synchronous=FULL): a write that has returned is on disk. Reports hold no
-secret and no URL. All SQL of the framework is here.
+A write that has returned is on disk. Reports hold no secret and no URL.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from plugin_framework.errors import JournalError
-
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE subtasks (
-    subtask_id TEXT PRIMARY KEY,
-    task_id TEXT,
-    plugin TEXT NOT NULL,
-    config TEXT NOT NULL,
-    state TEXT NOT NULL DEFAULT '{}',
-    created REAL NOT NULL
-) STRICT;
-CREATE TABLE attempts (
-    subtask_id TEXT NOT NULL REFERENCES subtasks ON DELETE CASCADE,
-    attempt INTEGER NOT NULL,
-    started REAL NOT NULL,
-    PRIMARY KEY (subtask_id, attempt)
-) STRICT;
-CREATE TABLE reports (
-    report_id INTEGER PRIMARY KEY AUTOINCREMENT,
-    subtask_id TEXT NOT NULL REFERENCES subtasks ON DELETE CASCADE,
-    status INTEGER NOT NULL,
-    path TEXT NOT NULL,
-    body BLOB NOT NULL,
-    outcome TEXT,
-    created REAL NOT NULL,
-    fate TEXT NOT NULL DEFAULT 'pending' CHECK (fate IN ('pending', 'delivered', 'refused')),
-    settled REAL
-) STRICT;
-CREATE UNIQUE INDEX one_ending ON reports (subtask_id) WHERE outcome IS NOT NULL;
-CREATE INDEX reports_in_order ON reports (subtask_id, report_id);
-"""
+from plugin_framework.journal.database import Database
+from plugin_framework.journal.uploads import UploadLog
 
 Fate = Literal["pending", "delivered", "refused"]
-BUSY_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +42,19 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.RLock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._db = self._open()
-        except (OSError, sqlite3.Error) as error:
-            raise JournalError(_advice(path, error)) from None
+        self._db = Database(path)
+        self.uploads = UploadLog(self._db)
 
     def close(self) -> None:
         """Close the file; what was written stays."""
-        with self._lock:
-            self._db.close()
+        self._db.close()
 
     def start_attempt(
         self, subtask_id: str, *, task_id: str | None, plugin: str, config: Mapping[str, Any]
     ) -> tuple[int, dict[str, Any]]:
         """Note another attempt, and return its number (from 1) and the state saved before it."""
         now = time.time()
-        with self._write() as db:
+        with self._db.write() as db:
             db.execute(
                 "INSERT INTO subtasks (subtask_id, task_id, plugin, config, created)"
                 " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
@@ -113,7 +71,7 @@ class Journal:
 
     def forget_attempt(self, subtask_id: str, attempt: int) -> None:
         """Undo ``start_attempt``: nothing was run, and nothing is left to report."""
-        with self._write() as db:
+        with self._db.write() as db:
             db.execute(
                 "DELETE FROM attempts WHERE subtask_id = ? AND attempt = ?", (subtask_id, attempt)
             )
@@ -128,7 +86,7 @@ class Journal:
 
     def save_state(self, subtask_id: str, state: Mapping[str, Any]) -> None:
         """Keep the state that the next attempt is to start from."""
-        with self._write() as db:
+        with self._db.write() as db:
             db.execute(
                 "UPDATE subtasks SET state = ? WHERE subtask_id = ?",
                 (json.dumps(state), subtask_id),
@@ -148,7 +106,7 @@ class Journal:
         Raises:
             JournalError: also for a second terminal report.
         """
-        with self._write() as db:
+        with self._db.write() as db:
             cursor = db.execute(
                 "INSERT INTO reports (subtask_id, status, path, body, outcome, created)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -166,7 +124,7 @@ class Journal:
 
     def settle_report(self, report_id: int, fate: Literal["delivered", "refused"]) -> None:
         """Note that Datahub acknowledged a report, or refused it for good."""
-        with self._write() as db:
+        with self._db.write() as db:
             db.execute(
                 "UPDATE reports SET fate = ?, settled = ? WHERE report_id = ?",
                 (fate, time.time(), report_id),
@@ -182,8 +140,8 @@ class Journal:
         return next((report for report in reports if report.outcome is not None), None)
 
     def _reports(self, subtask_id: str) -> list[Report]:
-        with self._guard():
-            rows = self._db.execute(
+        with self._db.read() as db:
+            rows = db.execute(
                 "SELECT report_id, subtask_id, status, path, body, outcome, fate FROM reports"
                 " WHERE subtask_id = ? ORDER BY report_id",
                 (subtask_id,),
@@ -192,71 +150,3 @@ class Journal:
             Report(number, subtask, status, path, body, json.loads(kept) if kept else None, fate)
             for number, subtask, status, path, body, kept, fate in rows
         ]
-
-    def _open(self) -> sqlite3.Connection:
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        db = sqlite3.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-                db.execute(f"PRAGMA {pragma}")
-            self._prepare(db)
-        except BaseException:
-            db.close()
-            raise
-        _sync_folder(self.path.parent)
-        return db
-
-    def _prepare(self, db: sqlite3.Connection) -> None:
-        db.execute("BEGIN IMMEDIATE")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise JournalError(
-                f"the journal {self.path} was written by a newer version of the framework"
-                f" (format {version}, this one reads {SCHEMA_VERSION}): upgrade, or set"
-                " DATAHUB_STATE_DIR to another folder"
-            )
-        if version == 0:
-            for statement in filter(str.strip, SCHEMA.split(";")):
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        db.execute("COMMIT")
-
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        with self._lock:
-            try:
-                yield
-            except sqlite3.IntegrityError as error:
-                raise JournalError(f"the journal {self.path} refuses a write: {error}") from error
-            except sqlite3.Error as error:
-                raise JournalError(_advice(self.path, error)) from error
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._guard():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-
-def _advice(path: Path, error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return (
-        f"the journal {path} cannot be used ({reason}): make the folder writable, free some disk,"
-        " or set DATAHUB_STATE_DIR to another folder"
-    )
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

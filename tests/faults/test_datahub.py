@@ -29,7 +29,7 @@ THREAD: Mapping[str, Any] = {"isolation": "thread"}
 def journal_of(state_dir: Path) -> tuple[int, bool]:
     """How many reports are pending, and whether the subtask is known."""
     journal = Journal(state_dir / "journal.sqlite3")
-    known = journal._db.execute("SELECT count(*) FROM subtasks").fetchone()[0]
+    known = journal._db._connection.execute("SELECT count(*) FROM subtasks").fetchone()[0]
     pending = journal.pending_reports(SUBTASK)
     journal.close()
     return len(pending), bool(known)

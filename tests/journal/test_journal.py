@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from plugin_framework.errors import JournalError
-from plugin_framework.journal.journal import SCHEMA_VERSION, Journal
+from plugin_framework.journal.database import SCHEMA_VERSION
+from plugin_framework.journal.journal import Journal
 
 WRITER = """
 import sys
@@ -161,8 +162,8 @@ def test_only_its_owner_may_read_it(journal: Journal, path: Path) -> None:
 
 
 def test_every_write_is_synced(journal: Journal) -> None:
-    assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert journal._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert journal._db._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert journal._db._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_a_newer_journal_is_refused_and_left_alone(path: Path) -> None:

@@ -1,0 +1,173 @@
+"""The journal's file: opened, migrated and locked in one place.
+
+SQLite with WAL and synchronous=FULL: a write that has returned is on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from plugin_framework.errors import JournalError
+
+# Each entry takes the file from the version that is its index to the next one. Never edit one that
+# was released: add another.
+MIGRATIONS = (
+    """
+CREATE TABLE subtasks (
+    subtask_id TEXT PRIMARY KEY,
+    task_id TEXT,
+    plugin TEXT NOT NULL,
+    config TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT '{}',
+    created REAL NOT NULL
+) STRICT;
+CREATE TABLE attempts (
+    subtask_id TEXT NOT NULL REFERENCES subtasks ON DELETE CASCADE,
+    attempt INTEGER NOT NULL,
+    started REAL NOT NULL,
+    PRIMARY KEY (subtask_id, attempt)
+) STRICT;
+CREATE TABLE reports (
+    report_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    subtask_id TEXT NOT NULL REFERENCES subtasks ON DELETE CASCADE,
+    status INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    body BLOB NOT NULL,
+    outcome TEXT,
+    created REAL NOT NULL,
+    fate TEXT NOT NULL DEFAULT 'pending' CHECK (fate IN ('pending', 'delivered', 'refused')),
+    settled REAL
+) STRICT;
+CREATE UNIQUE INDEX one_ending ON reports (subtask_id) WHERE outcome IS NOT NULL;
+CREATE INDEX reports_in_order ON reports (subtask_id, report_id);
+""",
+    """
+CREATE TABLE events (
+    event_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    subtask_id TEXT NOT NULL REFERENCES subtasks ON DELETE CASCADE,
+    at REAL NOT NULL,
+    kind TEXT NOT NULL,
+    detail TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_in_order ON events (subtask_id, event_id);
+CREATE TABLE uploads (
+    subtask_id TEXT NOT NULL REFERENCES subtasks ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    upload_id TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    chunk INTEGER NOT NULL,
+    urls TEXT NOT NULL,
+    sha256 TEXT,
+    completed INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (subtask_id, name)
+) STRICT;
+CREATE TABLE upload_parts (
+    subtask_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    part INTEGER NOT NULL,
+    etag TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (subtask_id, name, part),
+    FOREIGN KEY (subtask_id, name) REFERENCES uploads ON DELETE CASCADE
+) STRICT;
+""",
+)
+SCHEMA_VERSION = len(MIGRATIONS)
+BUSY_SECONDS = 30.0
+
+
+class Database:
+    """A journal file. Safe to use from several threads and processes.
+
+    Raises:
+        JournalError: at opening and at every use, when the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._connection = self._open()
+        except (OSError, sqlite3.Error) as error:
+            raise JournalError(_advice(path, error)) from None
+
+    def close(self) -> None:
+        """Close the file; what was written stays."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """The connection, to read from."""
+        with self._lock:
+            try:
+                yield self._connection
+            except sqlite3.IntegrityError as error:
+                raise JournalError(f"the journal {self.path} refuses a write: {error}") from error
+            except sqlite3.Error as error:
+                raise JournalError(_advice(self.path, error)) from error
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """The connection in a transaction, which is on disk when this is left without an error."""
+        with self.read() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def _open(self) -> sqlite3.Connection:
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        db = sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                db.execute(f"PRAGMA {pragma}")
+            self._migrate(db)
+        except BaseException:
+            db.close()
+            raise
+        _sync_folder(self.path.parent)
+        return db
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise JournalError(
+                f"the journal {self.path} was written by a newer version of the framework"
+                f" (format {version}, this one reads {SCHEMA_VERSION}): upgrade, or set"
+                " DATAHUB_STATE_DIR to another folder"
+            )
+        for step in MIGRATIONS[version:]:
+            for statement in filter(str.strip, step.split(";")):
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute("COMMIT")
+
+
+def _advice(path: Path, error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return (
+        f"the journal {path} cannot be used ({reason}): make the folder writable, free some disk,"
+        " or set DATAHUB_STATE_DIR to another folder"
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
