@@ -62,7 +62,6 @@ CREATE TABLE uploads (
     size INTEGER NOT NULL,
     chunk INTEGER NOT NULL,
     urls TEXT NOT NULL,
-    sha256 TEXT,
     completed INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (subtask_id, name)
 ) STRICT;

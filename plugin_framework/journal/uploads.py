@@ -29,7 +29,6 @@ class KeptUpload:
     chunk: int
     urls: Sequence[str] = field(repr=False)
     parts: Mapping[int, KeptPart]
-    sha256: str | None
     completed: bool
 
 
@@ -44,7 +43,7 @@ class UploadLog:
         key = (subtask_id, name)
         with self._db.read() as db:
             row = db.execute(
-                "SELECT upload_id, size, chunk, urls, sha256, completed FROM uploads"
+                "SELECT upload_id, size, chunk, urls, completed FROM uploads"
                 " WHERE subtask_id = ? AND name = ?",
                 key,
             ).fetchone()
@@ -53,9 +52,9 @@ class UploadLog:
             ).fetchall()
         if row is None:
             return None
-        upload_id, size, chunk, urls, sha256, completed = row
+        upload_id, size, chunk, urls, completed = row
         kept = {part: KeptPart(etag, digest) for part, etag, digest in parts}
-        return KeptUpload(upload_id, size, chunk, json.loads(urls), kept, sha256, bool(completed))
+        return KeptUpload(upload_id, size, chunk, json.loads(urls), kept, bool(completed))
 
     def begin(
         self,
@@ -86,13 +85,12 @@ class UploadLog:
                 (index, part.etag, part.digest, subtask_id, name, upload_id),
             )
 
-    def complete(self, subtask_id: str, name: str, sha256: str | None) -> None:
+    def complete(self, subtask_id: str, name: str) -> None:
         """Note that an upload is complete; its URLs are forgotten."""
         with self._db.write() as db:
             db.execute(
-                "UPDATE uploads SET completed = 1, sha256 = ?, urls = '[]'"
-                " WHERE subtask_id = ? AND name = ?",
-                (sha256, subtask_id, name),
+                "UPDATE uploads SET completed = 1, urls = '[]' WHERE subtask_id = ? AND name = ?",
+                (subtask_id, name),
             )
 
     def forget(self, subtask_id: str) -> None:

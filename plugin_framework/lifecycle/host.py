@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from plugin_framework.errors import LocalFileError
 from plugin_framework.isolation.session import Ending, Verdict
 from plugin_framework.journal.journal import Journal
+from plugin_framework.journal.uploads import KeptPart, UploadLog
 from plugin_framework.lifecycle.folders import safe_file_name
 from plugin_framework.lifecycle.patience import persist
 from plugin_framework.lifecycle.progress import Progress
@@ -28,7 +29,7 @@ from plugin_framework.settings import TransferSettings
 from plugin_framework.transfer.download import download_file
 from plugin_framework.transfer.engine import Engine
 from plugin_framework.transfer.remote_file import RemoteFile
-from plugin_framework.transfer.upload import UploadSlots, upload_file
+from plugin_framework.transfer.upload import StoredPart, UploadSlots, upload_file
 
 log = logging.getLogger("datahub.transfer")
 
@@ -190,11 +191,14 @@ class SupervisorHost:
             path,
             name=name,
             chunk=self._settings.chunk_size,
-            api=_UploadApi(self._client, self._subtask_id, self._owner),
+            api=_UploadApi(
+                self._client, self._journal.uploads, self._subtask_id, name, self._owner
+            ),
             digest=self._settings.digest == "sha256",
             progress=progress,
             check=self._owner.check,
         )
+        self._journal.uploads.complete(self._subtask_id, name)
         self._sent.add(identity)
         uploaded = UploadedFile(stored.name, stored.size, stored.sha256)
         self.uploaded.append(uploaded)
@@ -210,20 +214,47 @@ class SupervisorHost:
 
 
 class _UploadApi:
-    """Datahub's upload calls, as transfers want them."""
+    """Datahub's upload calls, as transfers want them, with what is stored in the journal."""
 
-    def __init__(self, client: DatahubClient, subtask_id: str, owner: Owner) -> None:
+    def __init__(
+        self,
+        client: DatahubClient,
+        uploads: UploadLog,
+        subtask_id: str,
+        name: str,
+        owner: Owner,
+    ) -> None:
         self._client = client
+        self._uploads = uploads
         self._subtask_id = subtask_id
+        self._name = name
         self._owner = owner
 
-    def init(self, file_name: str, size: int, chunk_size: int | None) -> UploadSlots:
+    def init(
+        self, file_name: str, size: int, chunk_size: int | None, *, resume: bool
+    ) -> UploadSlots:
+        kept = self._uploads.find(self._subtask_id, file_name) if resume else None
+        if kept is not None and (kept.size, kept.chunk) == (size, chunk_size or 0):
+            stored = {index: StoredPart(p.etag, p.digest) for index, p in kept.parts.items()}
+            return UploadSlots(kept.upload_id, kept.urls, stored, kept.completed)
         request = UploadRequest(
             subtask_id=self._subtask_id, file_name=file_name, file_size=size, chunk_size=chunk_size
         )
         ticket = _patiently(self._owner, lambda: self._client.upload_init(request, patience=0))
         urls = [part.url.get_secret_value() for part in ticket.part_upload_urls]
+        self._uploads.begin(
+            self._subtask_id,
+            file_name,
+            upload_id=ticket.upload_id,
+            size=size,
+            chunk=chunk_size or 0,
+            urls=urls,
+        )
         return UploadSlots(ticket.upload_id, urls)
+
+    def keep(self, upload_id: str, index: int, part: StoredPart) -> None:
+        kept = KeptPart(part.etag, part.digest)
+        self._uploads.keep(self._subtask_id, self._name, upload_id, index, kept)
 
     def complete(self, upload_id: str, parts: Sequence[tuple[int, str]]) -> None:
         done = tuple(CompletedPart(index=index, etag=etag) for index, etag in parts)

@@ -8,10 +8,11 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from plugin_framework.errors import DatahubError, TaskCancelled
+from plugin_framework.errors import DatahubError, JournalError, TaskCancelled
 from plugin_framework.isolation.session import Ending, Verdict
 from plugin_framework.journal.journal import Report
 from plugin_framework.lifecycle.control import Control
@@ -196,6 +197,8 @@ class Run:
     def _remove_work_dir(self) -> None:
         shutil.rmtree(self._work_dir, ignore_errors=True)
         self._highest.forget()
+        with suppress(JournalError):  # the outcome stands, and is kept
+            self._sup.journal.uploads.forget(self._task.subtask_id)
 
     # Control, from any thread
 

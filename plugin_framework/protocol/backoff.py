@@ -1,4 +1,4 @@
-"""When a call is made again: full jitter, Retry-After, patience, and asking before repeating."""
+"""When a call is made again: jitter, Retry-After, patience, and asking before repeating."""
 
 from __future__ import annotations
 
@@ -26,28 +26,42 @@ class Backoff:
 
     ``patience`` is in seconds from now, on the monotonic clock. A wait never outlasts it: our
     own is cut short for a last attempt, and where the server asks for a longer one we give up.
+    Our own counts from the start of the attempt: one that hung has waited already, and Datahub
+    may be back since.
     """
 
     def __init__(self, patience: float) -> None:
-        self._gives_up_at = time.monotonic() + patience
+        self._began = time.monotonic()
+        self._gives_up_at = self._began + patience
         self._retries = 0
 
     def __call__(self, error: Exception) -> bool | float:
         """Return the seconds to wait, or False to let the error through."""
-        left = self._gives_up_at - time.monotonic()
+        now = time.monotonic()
+        left = self._gives_up_at - now
         if not isinstance(error, RetryableError) or left <= 0:
             return False
         asked = error.retry_after or 0.0
         if asked > left:
             return False
-        delay = min(max(asked, self._jitter()), left)
+        delay = min(max(asked, self._own(now - self._began)), left)
+        self._began = now + delay
         _log.info("%s; trying again in %.1f s", error, delay)
         return delay
 
+    def _own(self, spent: float) -> float:
+        delay = self._jitter()
+        return delay - max(spent, 0.0) if spent < delay else random.uniform(0, _FIRST_DELAY)  # noqa: S311 - as below
+
     def _jitter(self) -> float:
+        """Full jitter at first; half of it once delays grow no more.
+
+        By then full jitter spreads no better, and ten minutes of outage could cost 60 calls.
+        """
         longest = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(self._retries, _DOUBLINGS))
+        shortest = longest / 2 if longest == _LONGEST_DELAY else 0
         self._retries += 1
-        return random.uniform(0, longest)  # noqa: S311 - spreads load, guards nothing
+        return random.uniform(shortest, longest)  # noqa: S311 - spreads load, guards nothing
 
 
 def with_patience(attempt: Callable[[], T], patience: float) -> T:

@@ -51,7 +51,8 @@ def download_file(
     """Fetch the object behind ``presign()`` into ``target``.
 
     It is written beside ``target``, which it replaces once it is whole and on disk; until then, and
-    on any failure, ``target`` stays as it was. After a crash the next call fetches what is missing.
+    on any failure, ``target`` stays as it was. After a crash the next call fetches what is missing,
+    and nothing where ``target`` is whole, untouched, and still what is in storage.
 
     Args:
         engine: what reaches storage.
@@ -72,7 +73,7 @@ def download_file(
     with _writing(target):
         partial = Partial(target, chunk)
     try:
-        facts = _Download(
+        download = _Download(
             engine=engine,
             presign=presign,
             partial=partial,
@@ -80,9 +81,14 @@ def download_file(
             chunk=chunk,
             progress=progress,
             check=check,
-        ).run()
+        )
+        there = partial.whole()
+        if there is not None and download.is_still(there):
+            partial.discard()
+            return Downloaded(target, there.size, there.etag)
+        facts = download.run()
         with _writing(target):
-            partial.settle()
+            partial.settle(facts)
     except BaseException:
         partial.discard()
         raise
@@ -117,6 +123,21 @@ class _Download:
                 self._start_over()
                 return self._whole()
         return self._by_ranges()
+
+    def is_still(self, facts: Facts) -> bool:
+        """Whether the object in storage is the one of ``facts``: asks for one byte of it."""
+        source = self._open()
+        source.agree(facts)
+
+        def look(_part: Part, stop: threading.Event) -> None:
+            source.fetch(0, 1, lambda _data: None, stop=stop)
+
+        try:
+            run_all([Part(1, 0, 1)], look, width=self._width, tick=self.check)
+        except (ObjectChangedError, RangeIgnoredError):
+            return False
+        self.progress(facts.size, facts.size)
+        return True
 
     def _open(self) -> StorageObject:
         return StorageObject(self.engine, self.presign, width=self._width)

@@ -27,6 +27,7 @@ class Partial:
         name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
         self.path = target.with_name(f".download-{name}.part")
         self._log = target.with_name(f".download-{name}.log")
+        self._done = target.with_name(f".download-{name}.done")
         self._target = target
         self._chunk = chunk
         self._held = self.path.open("ab")
@@ -37,6 +38,16 @@ class Partial:
             raise
         except OSError:  # a file system without locks
             pass
+
+    def whole(self) -> Facts | None:
+        """The object that is in the target already, if it is untouched since it was put there."""
+        try:
+            known: dict[str, Any] = json.loads(self._done.read_text())
+            there = self._target.stat()
+            fits = (there.st_size, there.st_mtime_ns) == (known["size"], known["mtime_ns"])
+            return Facts(known["size"], known["etag"]) if fits else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def resume(self) -> tuple[Facts, AbstractSet[int]] | None:
         """The object that was begun, and the offsets of the ranges that are here already.
@@ -59,7 +70,7 @@ class Partial:
     def begin(self, facts: Facts) -> None:
         """Log from now on; not for an object that a later answer could not be told from."""
         self._log.unlink(missing_ok=True)
-        if facts.etag and not facts.etag.startswith("W/"):
+        if _tells_objects_apart(facts):
             header = {"size": facts.size, "etag": facts.etag, **self._same_again()}
             self._log.write_text(f"{json.dumps(header)}\n")
 
@@ -69,8 +80,9 @@ class Partial:
             with self._log.open("a") as log:
                 log.write(f"{offset:0{_DIGITS}d}\n")
 
-    def settle(self) -> None:
+    def settle(self, facts: Facts) -> None:
         """Put the file in its place, and see that it and its name are on disk."""
+        self._done.unlink(missing_ok=True)
         os.fsync(self._held.fileno())
         self._log.unlink(missing_ok=True)
         self.path.replace(self._target)
@@ -79,6 +91,10 @@ class Partial:
             os.fsync(folder)
         finally:
             os.close(folder)
+        if _tells_objects_apart(facts):
+            mtime_ns = self._target.stat().st_mtime_ns
+            known = {"size": facts.size, "etag": facts.etag, "mtime_ns": mtime_ns}
+            self._done.write_text(json.dumps(known))
         self._held.close()
 
     def forget(self) -> None:
@@ -95,3 +111,7 @@ class Partial:
     def _same_again(self) -> dict[str, Any]:
         # Nothing is synced before the end, so a log from before a reboot proves nothing.
         return {"chunk": self._chunk, "boot": _BOOT_ID.read_text().strip()}
+
+
+def _tells_objects_apart(facts: Facts) -> bool:
+    return facts.etag is not None and not facts.etag.startswith("W/")

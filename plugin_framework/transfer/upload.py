@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from plugin_framework.errors import LocalFileError, SourceChangedError, TransferError
+import xxhash
+
+from plugin_framework.errors import (
+    LocalFileError,
+    RejectedError,
+    SourceChangedError,
+    TransferError,
+)
 from plugin_framework.transfer.engine import Engine
 from plugin_framework.transfer.exchange import POLL_SECONDS, BinaryWindow
 from plugin_framework.transfer.parallel import Width, persist, run_all
@@ -27,22 +34,40 @@ from plugin_framework.transfer.refusals import (
 
 
 @dataclass(frozen=True, slots=True)
+class StoredPart:
+    """A part that is in storage: its ETag verbatim, and a digest of the bytes that were sent."""
+
+    etag: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class UploadSlots:
     """Where the parts go: a URL each, in order.
 
-    ``stored`` holds the ETags of parts that are there already, by index from 1: they are not sent.
+    ``stored`` holds what an earlier attempt stored, by index from 1: it is not sent again as long
+    as the file has the same bytes there. ``completed``: that was all, and it was put together.
     """
 
     upload_id: str
     urls: Sequence[str] = field(repr=False)
-    stored: Mapping[int, str] = field(default_factory=dict)
+    stored: Mapping[int, StoredPart] = field(default_factory=dict)
+    completed: bool = False
 
 
 class UploadApi(Protocol):
     """What an upload asks of Datahub (PROTOCOL.md, 1.1 and 1.3)."""
 
-    def init(self, file_name: str, size: int, chunk_size: int | None) -> UploadSlots:
-        """Start an upload; ``chunk_size`` is None for a single one."""
+    def init(
+        self, file_name: str, size: int, chunk_size: int | None, *, resume: bool
+    ) -> UploadSlots:
+        """Start an upload, or with ``resume`` take up one that was begun, where there is one.
+
+        ``chunk_size`` is None for a single one.
+        """
+
+    def keep(self, upload_id: str, index: int, part: StoredPart) -> None:
+        """Note that a part is stored; called from worker threads."""
 
     def complete(self, upload_id: str, parts: Sequence[tuple[int, str]]) -> None:
         """End it: index and ETag of all parts, in order."""
@@ -67,7 +92,6 @@ def upload_file(
     digest: bool = True,
     progress: Callable[[int, int], None] = lambda _sent, _total: None,
     check: Callable[[], None] = lambda: None,
-    keep: Callable[[str, int, str], None] = lambda _upload_id, _index, _etag: None,
 ) -> Uploaded:
     """Send the file at ``path`` to storage as ``name``.
 
@@ -81,7 +105,6 @@ def upload_file(
         progress: told bytes sent and bytes in all, in the calling thread.
         check: called often in the calling thread. No part starts while it blocks; whatever it
             raises ends the upload.
-        keep: told upload id, index and ETag of each part as it is stored, from worker threads.
 
     Raises:
         LocalFileError: the file cannot be read.
@@ -98,12 +121,17 @@ def upload_file(
             chunk=chunk,
             progress=progress,
             check=check,
-            keep=keep,
         )
         with _hashing(fd, upload.size, wanted=digest) as sha256:
             slots = upload.send()
             hexdigest = upload.await_digest(sha256) if sha256 else None
-        upload.complete(slots)
+        try:
+            upload.complete(slots)
+        except RejectedError:
+            if not slots.stored:
+                raise
+            # What an earlier attempt began may be gone, or complete without our knowing.
+            upload.complete(upload.send_anew())
     return Uploaded(name, upload.size, hexdigest)
 
 
@@ -119,7 +147,6 @@ class _Upload:
     chunk: int | None
     progress: Callable[[int, int], None]
     check: Callable[[], None]
-    keep: Callable[[str, int, str], None]
 
     def __post_init__(self) -> None:
         self._before = os.fstat(self.fd)
@@ -131,18 +158,24 @@ class _Upload:
         self._etags: dict[int, str] = {}
 
     def send(self) -> UploadSlots:
-        """Send all parts, with fresh URLs once if storage says that they have expired."""
-        slots = self._init()
+        """Send what is missing, with fresh URLs once if storage says that they have expired."""
+        slots = self._init(resume=True)
+        if not self._has_the_same(slots.stored):
+            return self.send_anew()
         self._adopt(slots)
         try:
             self._send(slots)
         except UrlExpiredError:
-            fresh = self._init()
-            if fresh.upload_id != slots.upload_id:
-                self._etags.clear()
-            self._adopt(fresh)
-            self._send(fresh)
-            return fresh
+            return self.send_anew(slots)
+        return slots
+
+    def send_anew(self, before: UploadSlots | None = None) -> UploadSlots:
+        """Send all parts to a new upload; only those that are missing, if it is the one before."""
+        slots = self._init(resume=False)
+        if before is None or slots.upload_id != before.upload_id:
+            self._etags.clear()
+        self._adopt(slots)
+        self._send(slots)
         return slots
 
     def await_digest(self, sha256: Future[str]) -> str:
@@ -154,24 +187,35 @@ class _Upload:
 
     def complete(self, slots: UploadSlots) -> None:
         """End the upload, unless the file has changed since it began."""
+        if slots.completed:
+            return
         after = os.fstat(self.fd)
         before = self._before
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             raise SourceChangedError(f"{self.path} changed while it was sent")
         self.api.complete(slots.upload_id, sorted(self._etags.items()))
 
-    def _init(self) -> UploadSlots:
-        slots = self.api.init(self.name, self.size, self.chunk)
-        if len(slots.urls) != len(self._parts):
+    def _init(self, *, resume: bool) -> UploadSlots:
+        slots = self.api.init(self.name, self.size, self.chunk, resume=resume)
+        if len(slots.urls) != len(self._parts) and not slots.completed:
             raise TransferError(
                 f"{self.name} has {len(self._parts)} parts, but Datahub gave"
                 f" {len(slots.urls)} URLs for them"
             )
         return slots
 
+    def _has_the_same(self, stored: Mapping[int, StoredPart]) -> bool:
+        """Whether the file still has the bytes that are stored: all of them, not only a prefix."""
+        for part in self._parts:
+            self.check()
+            known = stored.get(part.index)
+            if known is not None and known.digest != _fingerprint(self.fd, part):
+                return False
+        return True
+
     def _adopt(self, slots: UploadSlots) -> None:
         """Take over what is stored already; whatever else was sent is to be sent again."""
-        self._etags.update(slots.stored)
+        self._etags.update({index: part.etag for index, part in slots.stored.items()})
         self._sent = {part.index: part.size for part in self._parts if part.index in self._etags}
 
     def _send(self, slots: UploadSlots) -> None:
@@ -184,7 +228,8 @@ class _Upload:
             )
             self._sent[part.index] = part.size
             self._etags[part.index] = etag
-            self.keep(slots.upload_id, part.index, etag)
+            stored = StoredPart(etag, _fingerprint(self.fd, part))
+            self.api.keep(slots.upload_id, part.index, stored)
 
         missing = [part for part in self._parts if part.index not in self._etags]
         run_all(missing, send, width=self._width, tick=self._tick)
@@ -236,6 +281,14 @@ def _hashing(fd: int, size: int, *, wanted: bool) -> Iterator[Future[str] | None
             yield pool.submit(_sha256, fd, size, stop)
         finally:
             stop.set()
+
+
+def _fingerprint(fd: int, part: Part) -> str:
+    """A fast digest of a part's bytes, to tell whether they have changed; no cryptographic one."""
+    digest = xxhash.xxh3_128()
+    for offset in range(part.offset, part.end, MIB):
+        digest.update(os.pread(fd, min(MIB, part.end - offset), offset))
+    return digest.hexdigest()
 
 
 def _sha256(fd: int, size: int, stop: threading.Event) -> str:

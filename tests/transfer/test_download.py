@@ -72,7 +72,8 @@ def fetch(engine: Engine, presign: Presign, target: Path) -> Callable[[], Downlo
 @pytest.fixture(autouse=True)
 def _nothing_is_left_over(tmp_path: Path) -> Iterator[None]:
     yield
-    assert not list(tmp_path.rglob(".download-*"))
+    left = [*tmp_path.rglob(".download-*.part"), *tmp_path.rglob(".download-*.log")]
+    assert left == []
 
 
 def ranges_of(server: StorageServer) -> list[str | None]:
@@ -348,68 +349,6 @@ def test_a_disk_without_room_is_a_clear_error(
     assert len(server.requests) == 1
 
 
-KILLED = """
-import sys
-from pathlib import Path
-from plugin_framework.transfer.download import download_file
-from plugin_framework.transfer.engine import Engine, EngineOptions
-
-engine = Engine(EngineOptions(allow_private=True, concurrency=1))
-download_file(engine, lambda: sys.argv[1], Path(sys.argv[2]), chunk=100_000)
-"""
-
-
-@pytest.fixture
-def killed(server: StorageServer, presign: Presign, target: Path) -> None:
-    """A download that got two ranges of five, and was killed in the third."""
-    server.script("GET", "/k", Dialogue.serve, Dialogue.serve, stalls)
-    process = subprocess.Popen([sys.executable, "-c", KILLED, presign(), str(target)])
-    assert server.stalled.wait(30)
-    process.kill()
-    process.wait()
-    server.requests.clear()
-
-
-@pytest.mark.usefixtures("killed")
-def test_after_a_crash_only_what_is_missing_is_fetched(
-    server: StorageServer, fetch: Callable[[], Downloaded]
-) -> None:
-    assert fetch().path.read_bytes() == CONTENT
-    assert sorted(request.header("range") or "" for request in server.requests) == [
-        "bytes=200000-299999",
-        "bytes=300000-399999",
-        "bytes=400000-450000",
-    ]
-
-
-@pytest.mark.usefixtures("killed")
-def test_after_a_crash_another_object_is_begun_anew(
-    server: StorageServer, fetch: Callable[[], Downloaded]
-) -> None:
-    server.objects["/k"] = Stored(OTHER, '"two"')
-    assert fetch().path.read_bytes() == OTHER
-
-
-@pytest.mark.usefixtures("killed")
-@pytest.mark.parametrize("damage", ["torn", "rebooted", "empty", "other-chunk"])
-def test_a_log_that_proves_nothing_is_not_believed(
-    engine: Engine, server: StorageServer, presign: Presign, target: Path, damage: str
-) -> None:
-    (log,) = target.parent.glob(".download-*.log")
-    text = log.read_text()
-    damaged = {
-        "torn": text[:30],
-        "rebooted": re.sub(r'"boot": "[^"]*"', '"boot": "earlier"', text),
-        "empty": "",
-        "other-chunk": text,
-    }
-    log.write_text(damaged[damage])
-    chunk = CHUNK // 2 if damage == "other-chunk" else CHUNK
-    download_file(engine, presign, target, chunk=chunk)
-    assert target.read_bytes() == CONTENT
-    assert f"bytes=0-{chunk - 1}" in ranges_of(server)
-
-
 def test_two_downloads_do_not_write_one_file(
     engine: Engine, server: StorageServer, presign: Presign, target: Path
 ) -> None:
@@ -429,8 +368,10 @@ from plugin_framework.transfer.engine import Engine, EngineOptions
 from plugin_framework.transfer.upload import UploadSlots, upload_file
 
 class Api:
-    def init(self, file_name, size, chunk_size):
+    def init(self, file_name, size, chunk_size, resume):
         return UploadSlots("u", [f"{url}/p{i}" for i in range(-(-size // chunk_size))])
+    def keep(self, upload_id, index, part):
+        pass
     def complete(self, upload_id, parts):
         pass
 

@@ -12,6 +12,7 @@ import pytest
 
 from plugin_framework.errors import (
     LocalFileError,
+    RejectedError,
     SourceChangedError,
     StorageError,
     StorageUnreachableError,
@@ -20,7 +21,7 @@ from plugin_framework.errors import (
 )
 from plugin_framework.transfer.engine import Engine, EngineOptions
 from plugin_framework.transfer.plan import MIB
-from plugin_framework.transfer.upload import Uploaded, UploadSlots, upload_file
+from plugin_framework.transfer.upload import StoredPart, Uploaded, UploadSlots, upload_file
 from tests.transfer.storage_server import (
     Dialogue,
     Fault,
@@ -44,17 +45,33 @@ class Api:
         self.inits: list[tuple[str, int, int | None]] = []
         self.completed: list[tuple[str, list[tuple[int, str]]]] = []
         self.same_upload = False
-        self.stored: dict[int, str] = {}
+        self.begun: UploadSlots | None = None
+        self.kept: dict[int, StoredPart] = {}
+        self.is_complete = False
+        self.rejects = 0
 
-    def init(self, file_name: str, size: int, chunk_size: int | None) -> UploadSlots:
+    def init(
+        self, file_name: str, size: int, chunk_size: int | None, *, resume: bool
+    ) -> UploadSlots:
+        if resume and self.begun is not None:
+            return replace(self.begun, stored=dict(self.kept), completed=self.is_complete)
         self.inits.append((file_name, size, chunk_size))
         count = max(1, -(-size // (chunk_size or max(size, 1))))
         number = 1 if self.same_upload else len(self.inits)
         query = f"round={len(self.inits)}&X-Amz-Signature=SECRET"
         urls = [f"{self.server.url}/u{number}/p{i}?{query}" for i in range(1, count + 1)]
-        return UploadSlots(f"u{number}", urls, self.stored)
+        self.begun, self.kept = UploadSlots(f"u{number}", urls), {}
+        return self.begun
+
+    def keep(self, upload_id: str, index: int, part: StoredPart) -> None:
+        assert self.begun
+        assert upload_id == self.begun.upload_id
+        self.kept[index] = part
 
     def complete(self, upload_id: str, parts: Sequence[tuple[int, str]]) -> None:
+        if self.rejects:
+            self.rejects -= 1
+            raise RejectedError("no such upload", 1)
         self.completed.append((upload_id, list(parts)))
 
     def content(self) -> bytes:
@@ -226,34 +243,92 @@ def test_etags_are_kept_verbatim(
     assert dict(api.completed[0][1])[2] == etag
 
 
-def test_parts_that_are_stored_already_are_not_sent(
-    server: StorageServer, api: Api, send: Callable[[], Uploaded]
+@pytest.fixture
+def interrupted(
+    server: StorageServer, api: Api, options: EngineOptions, source: Path
+) -> StorageServer:
+    """A store that has taken part 1 of 3, from an attempt that ended there."""
+    server.script("PUT", "/u1/p2", refuses(403, "SignatureDoesNotMatch"))
+    engine = Engine(replace(options, concurrency=1))
+    with pytest.raises(StorageError):
+        upload_file(engine, source, name="f", api=api, chunk=CHUNK)
+    engine.close()
+    assert list(api.kept) == [1]
+    server.requests.clear()
+    return server
+
+
+def keys(server: StorageServer) -> list[str]:
+    return sorted(request.key for request in server.requests)
+
+
+def test_the_next_attempt_sends_only_what_is_missing(
+    interrupted: StorageServer, api: Api, source: Path, send: Callable[[], Uploaded]
 ) -> None:
-    api.stored = {1: '"one"', 3: '"three"'}
     send()
-    assert [request.key for request in server.requests] == ["/u1/p2"]
-    assert dict(api.completed[0][1])[3] == '"three"'
+    assert keys(interrupted) == ["/u1/p2", "/u1/p3"]
+    assert len(api.inits) == 1
+    assert api.content() == source.read_bytes()
 
 
-def test_each_stored_part_is_told(engine: Engine, api: Api, source: Path) -> None:
-    kept: list[tuple[str, int, str]] = []
-    upload_file(
-        engine,
-        source,
-        name="f",
-        api=api,
-        chunk=CHUNK,
-        keep=lambda upload_id, index, etag: kept.append((upload_id, index, etag)),
-    )
-    assert sorted(kept) == [("u1", index, etag) for index, etag in api.completed[0][1]]
+@pytest.mark.parametrize("offset", [0, CHUNK - 1])
+def test_another_file_of_the_same_size_is_sent_whole(
+    interrupted: StorageServer,
+    api: Api,
+    source: Path,
+    send: Callable[[], Uploaded],
+    offset: int,
+) -> None:
+    with source.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte[0] ^ 1]))
+    send()
+    assert keys(interrupted) == ["/u2/p1", "/u2/p2", "/u2/p3"]
+    assert api.content() == source.read_bytes()
+
+
+def test_what_is_complete_is_not_sent_again(
+    server: StorageServer, api: Api, source: Path, send: Callable[[], Uploaded]
+) -> None:
+    first = send()
+    server.requests.clear()
+    api.is_complete = True
+    assert send() == first
+    assert keys(server) == []
+    assert len(api.completed) == 1
+    source.write_bytes(source.read_bytes()[::-1])
+    send()
+    assert api.completed[-1][0] == "u2"
+
+
+def test_an_upload_that_datahub_has_forgotten_is_begun_anew(
+    interrupted: StorageServer, api: Api, source: Path, send: Callable[[], Uploaded]
+) -> None:
+    api.rejects = 1
+    send()
+    assert keys(interrupted)[-3:] == ["/u2/p1", "/u2/p2", "/u2/p3"]
+    assert api.content() == source.read_bytes()
+
+
+def test_a_refused_upload_that_was_not_resumed_is_refused(
+    api: Api, send: Callable[[], Uploaded]
+) -> None:
+    api.rejects = 1
+    with pytest.raises(RejectedError):
+        send()
+    assert len(api.inits) == 1
 
 
 def test_another_number_of_urls_is_refused(
     server: StorageServer, api: Api, source: Path, engine: Engine
 ) -> None:
     class Short(Api):
-        def init(self, file_name: str, size: int, chunk_size: int | None) -> UploadSlots:
-            slots = super().init(file_name, size, chunk_size)
+        def init(
+            self, file_name: str, size: int, chunk_size: int | None, *, resume: bool
+        ) -> UploadSlots:
+            slots = super().init(file_name, size, chunk_size, resume=resume)
             return UploadSlots(slots.upload_id, slots.urls[:-1])
 
     with pytest.raises(TransferError, match="3 parts, but Datahub gave 2 URLs"):
