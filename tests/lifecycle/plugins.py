@@ -223,3 +223,14 @@ class Threaded(DatahubPlugin):
         threading.Thread(target=hold, daemon=True).start()
         while not Path(folder / "go").exists():
             threading.Event().wait(0.02)
+
+
+class Mirror(DatahubPlugin):
+    """Uploads a copy of its input, which begins with ``salt`` where there is such a file."""
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        salt = ctx.work_dir.parent.parent / "salt"
+        data = ctx.download().read_bytes()
+        if salt.exists():
+            data = salt.read_bytes() + data[salt.stat().st_size :]
+        (ctx.output_dir / "mirror.bin").write_bytes(data)
