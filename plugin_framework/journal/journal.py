@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from plugin_framework.journal.database import Database
+from plugin_framework.journal.records import Records
+from plugin_framework.journal.timeline import Timeline
 from plugin_framework.journal.uploads import UploadLog
 
 Fate = Literal["pending", "delivered", "refused"]
@@ -44,6 +46,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._db = Database(path)
         self.uploads = UploadLog(self._db)
+        self.timeline = Timeline(self._db)
+        self.records = Records(self._db)
 
     def close(self) -> None:
         """Close the file; what was written stays."""
@@ -83,6 +87,11 @@ class Journal:
                 " (SELECT 1 FROM attempts WHERE subtask_id = ?1)",
                 (subtask_id,),
             )
+
+    def forget(self, subtask_id: str) -> None:
+        """Remove all there is of a subtask."""
+        with self._db.write() as db:
+            db.execute("DELETE FROM subtasks WHERE subtask_id = ?", (subtask_id,))
 
     def save_state(self, subtask_id: str, state: Mapping[str, Any]) -> None:
         """Keep the state that the next attempt is to start from."""

@@ -7,6 +7,7 @@ import math
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from typing import Any
 from plugin_framework.errors import DatahubError, JournalError, TaskCancelled
 from plugin_framework.isolation.session import Ending, Verdict
 from plugin_framework.journal.journal import Report
-from plugin_framework.lifecycle.control import Control
+from plugin_framework.lifecycle.control import LONGEST_DEADLINE, Control
 from plugin_framework.lifecycle.folders import make_work_dir, subtask_lock, work_dir_of
 from plugin_framework.lifecycle.host import SupervisorHost, error_line
 from plugin_framework.lifecycle.outcome import TaskOutcome
@@ -65,6 +66,7 @@ class Run:
         self._attempt = 0
         self._told_percent = -1
         self._work_dir = work_dir_of(self._settings.state_dir, task.subtask_id)
+        self._transfers: dict[tuple[str, str], float] = {}
         self._highest = HighestPercent(self._work_dir.with_suffix(".percent"))
         self._watch = Watch(stall=self._settings.stall_seconds, on_stall=self._stalled)
         self._host = SupervisorHost(
@@ -92,6 +94,7 @@ class Run:
             reporter=self._reporter,
             subtask_id=task.subtask_id,
             task_id=task.task_id,
+            timeline=supervisor.journal.timeline,
         )
 
     # Driving
@@ -109,8 +112,10 @@ class Run:
         with subtask_lock(self._settings.state_dir, self._task.subtask_id) as was_killed:
             try:
                 ending = self._sup.journal.ending(self._task.subtask_id)
-                if ending is not None:
+                if ending is not None and not self._is_new_to_datahub(ending):
                     return self._deliver_again(ending)
+                if was_killed:
+                    self._note("interrupted")
                 facts = self._begin()
                 if was_killed and self._attempt > 1 and self._settings.on_interrupted == "fail":
                     self._decide(TaskStatus.FAILED, "an attempt before this one was killed", None)
@@ -132,6 +137,7 @@ class Run:
             self._reporter.begin(self._settings.startup_deadline)
         except BaseException:  # a signal, too
             self._sup.journal.forget_attempt(task.subtask_id, self._attempt)
+            self._note("not started", attempt=self._attempt)
             if self._attempt == 1:
                 self._remove_work_dir()
             raise
@@ -162,7 +168,7 @@ class Run:
         return chosen or math.inf
 
     def _conclude(self) -> TaskOutcome:
-        delivery = self._reporter.wait(self._settings.delivery_deadline)
+        delivery = self._deliver()
         ending = self._sup.journal.ending(self._task.subtask_id)
         stop = self._stop
         if ending is not None or (stop is not None and stop.found is not None):
@@ -181,8 +187,31 @@ class Run:
             stop.signal if stop else self._paused_for,
         )
 
+    def _is_new_to_datahub(self, ending: Report) -> bool:
+        """Whether Datahub, which had acknowledged the ending, has created the subtask anew."""
+        task = self._task
+        if ending.fate != "delivered":
+            return False
+        try:
+            status = self._sup.client.notify(
+                task.task_id or task.subtask_id, patience=0, deadline=LONGEST_DEADLINE
+            )
+        except DatahubError:
+            return False
+        if status is TaskStatus.INITIAL:
+            log.warning("subtask %s ended here once, and was created anew", task.subtask_id)
+            self._sup.journal.forget(task.subtask_id)
+            self._remove_work_dir()
+        return status is TaskStatus.INITIAL
+
     def _deliver_again(self, ending: Report) -> TaskOutcome:
         """A run before this one ended the subtask: deliver what it left; run nothing."""
+        ended = TaskStatus(ending.status).name.lower()
+        log.warning(
+            "subtask %s has ended already (%s): the plugin is not run again",
+            self._task.subtask_id,
+            ended,
+        )
         self._remove_work_dir()
         if ending.fate == "delivered":
             return _outcome_of(ending, Delivery(done=True))
@@ -192,7 +221,13 @@ class Run:
             return _outcome_of(ending, refused)
         self._delivering = True
         self._reporter.start()
-        return _outcome_of(ending, self._reporter.wait(self._settings.delivery_deadline))
+        return _outcome_of(ending, self._deliver())
+
+    def _deliver(self) -> Delivery:
+        delivery = self._reporter.wait(self._settings.delivery_deadline)
+        if not delivery.done and delivery.superseded_by is None:
+            self._note("undelivered", error=delivery.error)
+        return delivery
 
     def _remove_work_dir(self) -> None:
         shutil.rmtree(self._work_dir, ignore_errors=True)
@@ -254,6 +289,7 @@ class Run:
             again, self._shutting_down = self._shutting_down, True
         grace = 0.0 if again else self._settings.grace_seconds
         self._reporter.hurry(grace + TERM_TO_KILL_SECONDS + LAST_CALL_SECONDS)
+        self._note("signal", name=signal.Signals(number).name)
         name = f"stopped by {signal.Signals(number).name}"
         log.warning("subtask %s: %s, grace %g s", self._task.subtask_id, name, grace)
         policy = self._settings.on_shutdown
@@ -375,6 +411,7 @@ class Run:
 
     def _stalled(self, seconds: float) -> None:
         log.warning("subtask %s: no progress for %.0f s", self._task.subtask_id, seconds)
+        self._note("stalled", seconds=round(seconds, 3))
         self._tell("datahub_stalled", seconds=seconds)
 
     def _status_changed(self, old: TaskStatus, new: TaskStatus) -> None:
@@ -386,7 +423,15 @@ class Run:
         self._tell("datahub_report_delivered", kind=kind, body=report.body)
 
     def _transferred(self, direction: str, name: str, sent: int, total: int) -> None:
+        began = self._transfers.setdefault((direction, name), time.monotonic())
+        if sent == total:
+            self._transfers.pop((direction, name), None)
+            seconds = round(time.monotonic() - began, 3)
+            self._note("transfer", direction=direction, name=name, size=total, seconds=seconds)
         self._tell("datahub_transfer", direction=direction, name=name, sent=sent, total=total)
+
+    def _note(self, kind: str, **detail: Any) -> None:
+        self._sup.journal.timeline.note(self._task.subtask_id, kind, **detail)
 
     def _tell(self, hook: str, **facts: Any) -> None:
         self._sup.observer.tell(hook, subtask_id=self._task.subtask_id, **facts)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import to_jsonable_python
 
 from plugin_framework.errors import InvalidConfigError, InvalidResultError
@@ -36,6 +37,16 @@ class TaskResult(BaseModel):
     total_counts: int = Field(0, ge=0)
     success_counts: int = Field(0, ge=0)
     failed_counts: int = Field(0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_misspelt_count(cls, given: Any) -> Any:
+        counts = ("total_counts", "success_counts", "failed_counts")
+        for name in given if isinstance(given, Mapping) else ():
+            near = difflib.get_close_matches(str(name), counts, n=1, cutoff=0.85)
+            if near and name not in counts:
+                raise ValueError(f"{name} is no count; did you mean {near[0]}?")
+        return given
 
 
 HookResult: TypeAlias = Awaitable[None] | None

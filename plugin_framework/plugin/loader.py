@@ -8,8 +8,10 @@ import importlib.util
 import logging
 import re
 import sys
+import traceback
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -63,11 +65,18 @@ def find_plugin(name: str) -> PluginRef:
 
     Raises:
         PluginNotFoundError: naming what comes close.
+        PluginLoadError: several packages declare it.
     """
     module, colon, attribute = name.partition(":")
     if colon:
         return PluginRef(attribute, "", module, attribute)
     plugins = installed_plugins()
+    declared = {point.value for point in entry_points(group=PLUGIN_GROUP, name=name)}
+    if len(declared) > 1:
+        raise PluginLoadError(
+            f"plugin {name} is declared more than once ({', '.join(sorted(declared))}): uninstall"
+            " all but one of the packages, or give an import reference such as package.module:Class"
+        )
     if name in plugins:
         return plugins[name]
     near = difflib.get_close_matches(name, plugins, n=3, cutoff=0.5)
@@ -180,4 +189,8 @@ def _check(plugin: type[DatahubPlugin]) -> None:
 
 def _reason(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    what = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    own = str(Path(__file__).parent)
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(("<frozen", own))]
+    return f"{what} ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else what

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("datahub.extensions")
 
+_GIVEN = frozenset({"ctx", "result", "error", "status"})
 _MARK = f"{PROJECT}_impl"
 
 
@@ -64,6 +65,13 @@ def check_hooks(plugin: type[DatahubPlugin]) -> None:
     """
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(TaskHooks)
+    for name in hooks_of(plugin):
+        hook = inspect.getattr_static(plugin, name)
+        names = list(inspect.signature(hook).parameters) if inspect.isfunction(hook) else []
+        if names and names[0] in _GIVEN:
+            raise PluginLoadError(
+                f"plugin {plugin.__name__}: {name} lacks self, its first parameter"
+            )
     own = {name: _settled(getattr(plugin, name), None) for name in hooks_of(plugin)}
     _register(manager, f"plugin {plugin.__name__}", own)
 

@@ -146,6 +146,26 @@ def test_a_result_that_could_not_be_delivered_is_by_the_next_run(tmp_path: Path)
     assert (tmp_path / "runs").read_text() == "."
 
 
+def test_a_subtask_that_was_created_anew_is_run_again(tmp_path: Path) -> None:
+    outcomes = []
+    for _ in range(2):
+        with StrictDatahub(SUBTASK) as hub:
+            outcomes.append(run(plugins.Quick, hub, tmp_path, **THREAD))
+            again = run(plugins.Quick, hub, tmp_path, **THREAD)
+            assert again.result == outcomes[-1].result
+            assert hub.statuses == [1, 3]
+            assert hub.violations == []
+    assert [outcome.attempt for outcome in outcomes] == [1, 1]
+    assert outcomes[0].result != outcomes[1].result
+
+
+def test_a_rerun_of_an_ended_subtask_says_that_nothing_is_run(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        run(plugins.Quick, hub, tmp_path, **THREAD)
+        _, _, said = finish(start(plugins.Quick, hub, tmp_path))
+        assert "has ended already (completed): the plugin is not run again" in said
+
+
 def test_delivery_stops_with_its_run(tmp_path: Path) -> None:
     with StrictDatahub(SUBTASK) as hub:
         hub.fail_next(RESULT, 1000, "503")

@@ -126,3 +126,9 @@ def test_every_wrong_field_has_its_line_without_its_value() -> None:
         "config cuont",
     ]
     assert "secret-text" not in str(caught.value)
+
+
+def test_a_misspelt_count_is_no_further_field() -> None:
+    with pytest.raises(ValueError, match="sucess_counts is no count; did you mean success_counts"):
+        TaskResult(sucess_counts=2)
+    assert TaskResult(counted=2).model_dump()["counted"] == 2
