@@ -291,7 +291,8 @@ class Run:
         self._reporter.hurry(grace + TERM_TO_KILL_SECONDS + LAST_CALL_SECONDS)
         self._note("signal", name=signal.Signals(number).name)
         name = f"stopped by {signal.Signals(number).name}"
-        log.warning("subtask %s: %s, grace %g s", self._task.subtask_id, name, grace)
+        hint = "" if again else "; a second signal ends it at once"
+        log.warning("subtask %s: %s, grace %g s%s", self._task.subtask_id, name, grace, hint)
         policy = self._settings.on_shutdown
         if again:
             self._watch.end_within(0)
