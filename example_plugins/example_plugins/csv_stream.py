@@ -27,6 +27,16 @@ BLOCK_SIZE = 2 * 1024 * 1024
 OTHER_DELIMITERS = ",;\t|"
 
 
+_ARCHIVES = {
+    b"PK\x03\x04": "ZIP",
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"PAR1": "Parquet",
+}
+
+
 class CsvConfig(PluginConfig):
     """How a CSV file is written."""
 
@@ -90,6 +100,7 @@ class CsvReader:
         self.failed_rows = 0
 
     def __enter__(self) -> Self:
+        _refuse_archives(self._path)
         with ExitStack() as opened:
             self.names = unique_names(self._open(opened))
             self._open_files = opened.pop_all()
@@ -282,6 +293,14 @@ class KindGuess:
             kinds = list(Kind)
             return kinds[kinds.index(kind) + 1]
         return _WIDER[kind]
+
+
+def _refuse_archives(path: Path) -> None:
+    with path.open("rb") as file:
+        begins = file.read(8)
+    for magic, kind in _ARCHIVES.items():
+        if begins.startswith(magic):
+            raise PluginError(f"{path.name} is a {kind} file and no CSV: unpack it first")
 
 
 def parse(texts: pa.Array, kind: Kind) -> pa.Array:

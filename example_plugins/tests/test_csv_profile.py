@@ -140,6 +140,7 @@ def test_other_encodings(profile: Callable[..., Any], encoding: str) -> None:
     [
         (b"", {}, "empty"),
         (b"\n\n", {}, "empty"),
+        (b"PK\x03\x04rest", {}, "is a ZIP file and no CSV: unpack it first"),
         (b"a,b\ncaf\xe9,1\n", {}, "encoding"),
         (b"caf\xe9,b\n1,1\n", {}, "encoding"),
         (b"caf\xe9,b", {}, "encoding"),

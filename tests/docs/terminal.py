@@ -23,6 +23,7 @@ class Terminal:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("DATAHUB_")}
         self.environment = {
             **kept,
+            "HOME": str(folder),
             "PATH": path,
             "PYTHONPATH": str(self.site),
             "DATAHUB_STATE_DIR": str(folder / ".state"),
