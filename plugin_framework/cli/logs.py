@@ -15,13 +15,9 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-# A presigned query is a credential, and so is what stands before the host's @.
-_QUERY = re.compile(r"(https?://[^\s?'\"<>]+)\?[^\s'\"<>]*", re.IGNORECASE)
-_USER = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/?#'\"<>]*@", re.IGNORECASE)
-# Other libraries log the path and query of a request by themselves.
-_SIGNED = re.compile(
-    r"\?[^\s?'\"<>]*(?:signature|credential|security-token)=[^\s'\"<>]*", re.IGNORECASE
-)
+# What may be a URL. Each is looked at once: lines come from plugins, and may be long and hostile.
+_WORD = re.compile(r"[^\s'\"<>]+")
+_SIGNED = re.compile("(?:signature|credential|security-token)=", re.IGNORECASE)
 _NOISY = ("apscheduler", "httpcore", "httpx", "matplotlib", "PIL", "stamina")
 
 log = logging.getLogger("datahub.cli")
@@ -61,8 +57,26 @@ class JsonLines(logging.Formatter):
 
 def redacted(text: str) -> str:
     """The text without the queries of URLs, and without the user names and passwords in them."""
-    text = _USER.sub(r"\1...@", _QUERY.sub(r"\1?...", text))
-    return _SIGNED.sub("?...", text)
+    return _WORD.sub(lambda found: _redacted_word(found[0]), text)
+
+
+def _redacted_word(word: str) -> str:
+    """A presigned query is a credential, and so is what stands before a host's @."""
+    first, *rest = word.split("://")
+    path, question, query = first.partition("?")
+    # Other libraries log the path and query of a request by themselves.
+    if question and _SIGNED.search(query):
+        return f"{path}?..."
+    clean = [first]
+    for part in rest:
+        path, question, _ = part.partition("?")
+        authority, slash, place = path.partition("/")
+        if "@" in authority:
+            path = f"...@{authority.rpartition('@')[2]}{slash}{place}"
+        clean.append(f"{path}?..." if question else path)
+        if question:
+            break
+    return "://".join(clean)
 
 
 def tell(line: str) -> None:

@@ -6,6 +6,7 @@ import logging
 import string
 import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +44,18 @@ def test_it_is_stable_and_leaves_other_text_alone(text: str) -> None:
     assert redacted(redacted(text)) == redacted(text)
     if "?" not in text and "@" not in text:
         assert redacted(text) == text
+
+
+def test_each_of_several_urls_in_one_word_is_redacted() -> None:
+    assert (
+        redacted("a=ftp://u:p@x/y,b=http://v:q@z/?s=1,c") == "a=ftp://...@x/y,b=http://...@z/?..."
+    )
+
+
+@pytest.mark.parametrize("piece", ["a", "http://", "?", "@", "x://y?", "signature=?"])
+def test_a_long_hostile_line_takes_no_time(piece: str) -> None:
+    # Anything quadratic would not end within the time limit of a test.
+    assert redacted(piece * 2_000_000)
 
 
 def logged(message: str, *values: object, exc_info: bool = False) -> dict[str, str]:
