@@ -12,6 +12,7 @@ DatahubError
 │   └── InvalidAnswerError        an answer that is not the protocol's
 ├── FinalError                  the same call would fail again
 │   ├── RejectedError             code 1, code 400 and the like
+│   ├── UnusableAnswerError       a success whose data make no sense
 │   ├── AuthenticationError       code or status 401
 │   └── CertificateError          TLS trust failed
 ├── TransferError               bytes did not get there
@@ -109,6 +110,10 @@ class RejectedError(FinalError):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+class UnusableAnswerError(FinalError):
+    """Datahub says that a call succeeded, but answers with data that cannot be used."""
 
 
 class AuthenticationError(FinalError):

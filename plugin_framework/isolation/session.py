@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
+import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import pluggy
 
@@ -135,16 +139,34 @@ def _run(
 def _work(
     hook: pluggy.HookRelay, ctx: TaskContext[Any]
 ) -> tuple[Ending, Any, BaseException | None]:
+    own = os.getpid()
     try:
         hook.on_start(ctx=ctx)
         ctx.checkpoint()
         returned = hook.process(ctx=ctx)
+        if os.getpid() != own:
+            _leave_fork(None)
         returned = TaskResult() if returned is None else returned
         return Ending("returned", result=result_json(returned)), returned, None
     except BaseException as error:  # noqa: BLE001 - it becomes the ending
+        if os.getpid() != own:
+            _leave_fork(error)
         if ctx.cancelled and _is_cancel(error):
             return Ending("cancelled"), None, None
         return _failed(error, ctx.log), None, error
+
+
+def _leave_fork(error: BaseException | None) -> NoReturn:
+    """End a child that the author's code has forked and that came back here: it is not the task."""
+    code = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        traceback.print_exception(error)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(code)
 
 
 def _is_cancel(error: BaseException) -> bool:

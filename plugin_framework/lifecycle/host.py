@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from plugin_framework.errors import LocalFileError
+from plugin_framework.errors import LocalFileError, RejectedError, RetryableError
 from plugin_framework.isolation.session import Ending, Verdict
 from plugin_framework.journal.journal import Journal
 from plugin_framework.journal.uploads import KeptPart, UploadLog
@@ -17,7 +17,7 @@ from plugin_framework.lifecycle.folders import safe_file_name
 from plugin_framework.lifecycle.patience import persist
 from plugin_framework.lifecycle.progress import Progress
 from plugin_framework.plugin.context import UploadedFile
-from plugin_framework.protocol.client import PATIENCE, DatahubClient
+from plugin_framework.protocol.client import DatahubClient
 from plugin_framework.protocol.models import (
     CompletedPart,
     DownloadTicket,
@@ -29,7 +29,12 @@ from plugin_framework.settings import TransferSettings
 from plugin_framework.transfer.download import download_file
 from plugin_framework.transfer.engine import Engine
 from plugin_framework.transfer.remote_file import RemoteFile
-from plugin_framework.transfer.upload import StoredPart, UploadSlots, upload_file
+from plugin_framework.transfer.upload import (
+    CompletionInDoubtError,
+    StoredPart,
+    UploadSlots,
+    upload_file,
+)
 
 log = logging.getLogger("datahub.transfer")
 
@@ -39,9 +44,13 @@ Transferred = Callable[[str, str, int, int], None]
 
 
 class Owner(Protocol):
-    """What a host needs of the run it belongs to. ``stopped`` is set when the task is to stop."""
+    """What a host needs of the run it belongs to.
+
+    ``stopped`` is set when the task is to stop; ``patience`` is for calls to Datahub, in seconds.
+    """
 
     stopped: threading.Event
+    patience: float
 
     def check(self) -> None:
         """Raise TaskCancelled if the task is to stop."""
@@ -163,7 +172,7 @@ class SupervisorHost:
 
     def _upload_outputs(self) -> None:
         folder = self._work_dir / "output"
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        files = _files_in(folder)
         left = [path for path in files if _identity(path) not in self._sent]
         total = sum(path.stat().st_size for path in left)
         before = 0
@@ -259,11 +268,28 @@ class _UploadApi:
     def complete(self, upload_id: str, parts: Sequence[tuple[int, str]]) -> None:
         done = tuple(CompletedPart(index=index, etag=etag) for index, etag in parts)
         completion = UploadCompletion(upload_id=upload_id, subtask_id=self._subtask_id, parts=done)
-        _patiently(self._owner, lambda: self._client.upload_complete(completion, patience=0))
+        in_doubt = False
+
+        def attempt() -> None:
+            nonlocal in_doubt
+            try:
+                self._client.upload_complete(completion, patience=0)
+            except RetryableError as error:
+                in_doubt = in_doubt or error.unknown_outcome
+                raise
+            except RejectedError as error:
+                if in_doubt:
+                    raise CompletionInDoubtError(str(error)) from None
+                raise
+
+        _patiently(self._owner, attempt)
 
 
 def _patiently(owner: Owner, call: Callable[[], T]) -> T:
-    """Make a call to Datahub, again and again if need be, as long as the task is to go on."""
+    """Make a call to Datahub, again and again if need be, as long as the task is to go on.
+
+    An outage must not fail work that is half done: it has the patience that its result has.
+    """
 
     def attempt() -> T:
         owner.check()
@@ -273,7 +299,21 @@ def _patiently(owner: Owner, call: Callable[[], T]) -> T:
         owner.stopped.wait(seconds)
         return False
 
-    return persist(attempt, PATIENCE, ended)
+    return persist(attempt, owner.patience, ended)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """All files below a folder, in order.
+
+    Raises:
+        LocalFileError: something there is no file, and would not be stored.
+    """
+    found = sorted(folder.rglob("*"))
+    for path in found:
+        if not path.is_file() and (path.is_symlink() or not path.is_dir()):
+            name = path.relative_to(folder)
+            raise LocalFileError(f"{name} in the output folder is neither a file nor a folder")
+    return [path for path in found if path.is_file()]
 
 
 def _identity(path: Path) -> tuple[Path, int, int]:

@@ -213,6 +213,7 @@ class TaskContext(Generic[ConfigT_co]):
         Raises:
             ValueError: for NaN.
         """
+        percent = float(percent)
         if math.isnan(percent):
             raise ValueError("progress must be a number from 0 to 100, not NaN")
         percent = min(max(percent, 0.0), 100.0)

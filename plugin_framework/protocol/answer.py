@@ -19,6 +19,7 @@ from plugin_framework.errors import (
     InvalidAnswerError,
     RejectedError,
     ServerUnavailableError,
+    UnusableAnswerError,
 )
 from plugin_framework.protocol.models import Envelope
 
@@ -144,12 +145,17 @@ def _outline(answer: Answer) -> str:
     return outline
 
 
-def invalid_data(call: str, error: ValidationError, *, changes: bool) -> InvalidAnswerError:
-    """The error for data of the wrong shape; it names the fields, never their values."""
+def invalid_data(
+    call: str, error: ValidationError, *, changes: bool
+) -> InvalidAnswerError | UnusableAnswerError:
+    """The error for data of the wrong shape; it names the fields, never their values.
+
+    What changes something is not asked for again: Datahub would begin another upload each time.
+    """
     fields = sorted({".".join(map(str, problem["loc"])) or "data" for problem in error.errors()})
     wrong = ", ".join(fields)[:_MAXIMUM_MESSAGE]
     message = f"{call}: the answer's data are wrong in {wrong}"
-    return InvalidAnswerError(message, unknown_outcome=changes)
+    return UnusableAnswerError(message) if changes else InvalidAnswerError(message)
 
 
 def retry_after(value: str, now: float) -> float | None:

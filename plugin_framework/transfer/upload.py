@@ -55,6 +55,10 @@ class UploadSlots:
     completed: bool = False
 
 
+class CompletionInDoubtError(TransferError):
+    """Completing was refused after an attempt whose outcome is unknown: it may have succeeded."""
+
+
 class UploadApi(Protocol):
     """What an upload asks of Datahub (PROTOCOL.md, 1.1 and 1.3)."""
 
@@ -70,7 +74,11 @@ class UploadApi(Protocol):
         """Note that a part is stored; called from worker threads."""
 
     def complete(self, upload_id: str, parts: Sequence[tuple[int, str]]) -> None:
-        """End it: index and ETag of all parts, in order."""
+        """End it: index and ETag of all parts, in order.
+
+        Raises:
+            CompletionInDoubtError: it was refused, but may have been done before.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +135,10 @@ def upload_file(
             hexdigest = upload.await_digest(sha256) if sha256 else None
         try:
             upload.complete(slots)
-        except RejectedError:
-            if not slots.stored:
+        except (RejectedError, CompletionInDoubtError) as error:
+            if isinstance(error, RejectedError) and not slots.stored:
                 raise
-            # What an earlier attempt began may be gone, or complete without our knowing.
+            # It may be gone, or complete without our knowing: nothing says so but a new one.
             upload.complete(upload.send_anew())
     return Uploaded(name, upload.size, hexdigest)
 

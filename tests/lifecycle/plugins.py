@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from plugin_framework import DatahubPlugin, Field, PluginConfig, TaskContext, TaskResult
 from plugin_framework.protocol.models import TaskStatus
@@ -234,3 +234,30 @@ class Mirror(DatahubPlugin):
         if salt.exists():
             data = salt.read_bytes() + data[salt.stat().st_size :]
         (ctx.output_dir / "mirror.bin").write_bytes(data)
+
+
+class Forks(DatahubPlugin):
+    """Forks a child that comes back out of ``process``, and waits for it."""
+
+    class Config(PluginConfig):
+        how: Literal["return", "raise", "exit"]
+
+    def process(self, ctx: TaskContext[Config]) -> Mapping[str, Any]:
+        child = os.fork()
+        if child:
+            _, status = os.waitpid(child, 0)
+            return {"parent": os.waitstatus_to_exitcode(status)}
+        if ctx.config.how == "raise":
+            raise ValueError("of the child")
+        if ctx.config.how == "exit":
+            sys.exit(7)
+        return {"child": True}
+
+
+class Chatters(DatahubPlugin):
+    """Logs and prints long lines."""
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        for _ in range(20):
+            ctx.log.info("a" * 65536)
+            os.write(1, b"http://" * 40_000)
