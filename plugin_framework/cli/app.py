@@ -9,6 +9,7 @@ import click
 from plugin_framework import errors
 from plugin_framework._version import __version__
 from plugin_framework.cli.info import info_command, list_command
+from plugin_framework.cli.journal import journal_command
 from plugin_framework.cli.logs import tell
 from plugin_framework.cli.run import run_command
 
@@ -29,6 +30,7 @@ def app() -> None:
 app.add_command(list_command)
 app.add_command(info_command)
 app.add_command(run_command)
+app.add_command(journal_command)
 
 
 def main() -> None:

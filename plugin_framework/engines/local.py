@@ -60,7 +60,7 @@ class LocalEngine:
             self._supervisor = Supervisor(
                 settings=settings,
                 journal=made.enter_context(closing(Journal(settings.state_dir / JOURNAL))),
-                client=made.enter_context(closing(_client(base_url, settings))),
+                client=made.enter_context(closing(datahub_client(base_url, settings))),
                 engine=made.enter_context(closing(Engine(_engine_options(base_url, settings)))),
                 observer=made.enter_context(
                     closing(Observers({**load_extensions(), **(observers or {})}))
@@ -143,7 +143,8 @@ def _as_the_plugin_wants(
     return ThreadIsolation(isolation.ref)
 
 
-def _client(base_url: str, settings: Settings) -> DatahubClient:
+def datahub_client(base_url: str, settings: Settings) -> DatahubClient:
+    """Datahub's API, called as the settings say."""
     return DatahubClient(
         base_url,
         credentials=Credentials(_plain(settings.api_key), settings.api_secret, settings.token),

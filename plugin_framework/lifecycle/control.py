@@ -7,6 +7,7 @@ import time
 from typing import Protocol
 
 from plugin_framework.errors import DatahubError, RejectedError
+from plugin_framework.journal.timeline import Timeline
 from plugin_framework.lifecycle.heartbeat import Tick, Ticker
 from plugin_framework.lifecycle.reporter import Reporter
 from plugin_framework.protocol.client import DatahubClient
@@ -49,12 +50,14 @@ class Control:
         reporter: Reporter,
         subtask_id: str,
         task_id: str | None,
+        timeline: Timeline,
     ) -> None:
         self._run = run
         self._client = client
         self._reporter = reporter
         self._subtask_id = subtask_id
         self._notify_id = task_id or subtask_id
+        self._timeline = timeline
         self._deadline = LONGEST_DEADLINE
         self._ticks: list[Tick] = []
 
@@ -75,11 +78,12 @@ class Control:
     def _beat(self) -> None:
         try:
             self._client.heartbeat(self._subtask_id, self._run.percent, deadline=self._deadline)
-        except RejectedError as error:
-            log.warning("heartbeat of subtask %s: %s", self._subtask_id, error)
-            self._ask(rejected=True)
+            self._timeline.count(self._subtask_id, "heartbeats")
         except DatahubError as error:
             log.warning("heartbeat of subtask %s: %s", self._subtask_id, error)
+            self._timeline.count(self._subtask_id, "missed heartbeats")
+            if isinstance(error, RejectedError):
+                self._ask(rejected=True)
 
     def _poll(self) -> None:
         self._ask(rejected=False)

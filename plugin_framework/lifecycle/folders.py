@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -56,17 +57,17 @@ def make_work_dir(state_dir: Path, subtask_id: str) -> None:
 
 
 @contextmanager
-def subtask_lock(state_dir: Path, subtask_id: str) -> Iterator[bool]:
+def subtask_lock(state_dir: Path, subtask_id: str, *, to_run: bool = True) -> Iterator[bool]:
     """Hold the subtask on this machine; yield whether its last holder was killed.
 
     The kernel frees the lock however the holder ends. The holder's name stays in the file until
-    it lets go in good order.
+    it lets go in good order; held not ``to_run``, that of a killed one stays for the next run.
 
     Raises:
         TaskLockedError: someone else holds it; the message says who.
         JournalError: the state folder cannot be written.
     """
-    path = state_dir / "locks" / f"{folder_name(subtask_id)}.lock"
+    path = lock_file_of(state_dir, subtask_id)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -74,12 +75,33 @@ def subtask_lock(state_dir: Path, subtask_id: str) -> Iterator[bool]:
         raise JournalError(_advice(state_dir, error)) from None
     try:
         was_killed = _lock(fd, state_dir, subtask_id)
+        if os.fstat(fd).st_nlink == 0:
+            raise TaskLockedError(f"subtask {subtask_id} was just pruned here: run it again")
         try:
             yield was_killed
         finally:
-            os.ftruncate(fd, 0)
+            if to_run or not was_killed:
+                os.ftruncate(fd, 0)
     finally:
         os.close(fd)
+
+
+def lock_file_of(state_dir: Path, subtask_id: str) -> Path:
+    """The file that ``subtask_lock`` locks."""
+    return state_dir / "locks" / f"{folder_name(subtask_id)}.lock"
+
+
+def forget_subtask(state_dir: Path, subtask_id: str) -> None:
+    """Remove a subtask's folder and what is beside it, the lock included, while it is held."""
+    remove_work_dir(state_dir, subtask_id)
+    lock_file_of(state_dir, subtask_id).unlink(missing_ok=True)
+
+
+def remove_work_dir(state_dir: Path, subtask_id: str) -> None:
+    """Remove a subtask's folder, and the progress kept beside it."""
+    folder = work_dir_of(state_dir, subtask_id)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.with_suffix(".percent").unlink(missing_ok=True)
 
 
 def _lock(fd: int, state_dir: Path, subtask_id: str) -> bool:

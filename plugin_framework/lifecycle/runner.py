@@ -56,6 +56,7 @@ class Run:
         self._settings = supervisor.settings
         self._changed = threading.Condition()
         self.stopped = threading.Event()
+        self.patience = self._settings.delivery_deadline
         self._stop: Stop | None = None
         self._verdict: Verdict | None = None
         self._storing = False
@@ -67,6 +68,8 @@ class Run:
         self._told_percent = -1
         self._work_dir = work_dir_of(self._settings.state_dir, task.subtask_id)
         self._transfers: dict[tuple[str, str], float] = {}
+        self._unkept: JournalError | None = None
+        self._transferred_whole: set[tuple[str, str, int]] = set()
         self._highest = HighestPercent(self._work_dir.with_suffix(".percent"))
         self._watch = Watch(stall=self._settings.stall_seconds, on_stall=self._stalled)
         self._host = SupervisorHost(
@@ -335,6 +338,13 @@ class Run:
 
     def settle(self, ending: Ending, uploads: Callable[[], object]) -> Verdict:
         """See host.Owner. The first ending stands."""
+        try:
+            return self._settle(ending, uploads)
+        except JournalError as error:
+            self._unkept = error
+            raise
+
+    def _settle(self, ending: Ending, uploads: Callable[[], object]) -> Verdict:
         error = ending.error
         if ending.kind == "returned":
             error = self._store(uploads)
@@ -363,6 +373,8 @@ class Run:
 
     def _settle_death(self, cause: str) -> None:
         """The worker is gone; if it did not say how its work ended, ``cause`` says it."""
+        if self._unkept is not None:  # it did: the next attempt is to find out what this one did
+            raise self._unkept
         with self._changed:
             # What it returned stands, unless it is being stopped.
             self._changed.wait_for(lambda: not self._storing or self._stop)
@@ -425,8 +437,9 @@ class Run:
 
     def _transferred(self, direction: str, name: str, sent: int, total: int) -> None:
         began = self._transfers.setdefault((direction, name), time.monotonic())
-        if sent == total:
-            self._transfers.pop((direction, name), None)
+        done = (direction, name, total)
+        if sent == total and done not in self._transferred_whole:  # it may be told twice
+            self._transferred_whole.add(done)
             seconds = round(time.monotonic() - began, 3)
             self._note("transfer", direction=direction, name=name, size=total, seconds=seconds)
         self._tell("datahub_transfer", direction=direction, name=name, sent=sent, total=total)

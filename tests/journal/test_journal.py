@@ -156,7 +156,7 @@ def test_threads_write_at_once(journal: Journal) -> None:
 def test_only_its_owner_may_read_it(journal: Journal, path: Path) -> None:
     start(journal)
     files = sorted(path.parent.iterdir())
-    assert len(files) == 3
+    assert len(files) == 4
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
@@ -182,8 +182,6 @@ def unusable(kind: str, folder: Path) -> Path:
     path = folder / "journal.sqlite3"
     if kind == "a folder":
         path.mkdir()
-    elif kind == "not a database":
-        path.write_bytes(b"no database at all" * 100)
     elif kind == "folder is a file":
         (folder / "file").write_text("")
         path = folder / "file" / "journal.sqlite3"
@@ -192,7 +190,7 @@ def unusable(kind: str, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["a folder", "not a database", "folder is a file", "no folder"])
+@pytest.mark.parametrize("kind", ["a folder", "folder is a file", "no folder"])
 def test_what_cannot_be_a_journal_is_one_line(kind: str, tmp_path: Path) -> None:
     path = unusable(kind, tmp_path)
     with pytest.raises(JournalError, match="DATAHUB_STATE_DIR") as caught:

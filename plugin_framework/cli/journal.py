@@ -1,0 +1,244 @@
+"""``journal``: what is undelivered, what happened to a subtask, deliver it, tidy up."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from plugin_framework.cli.logs import redacted, set_up_logging
+from plugin_framework.cli.streams import own_stdout
+
+if TYPE_CHECKING:
+    from plugin_framework.journal.journal import Journal
+    from plugin_framework.journal.records import Record
+    from plugin_framework.lifecycle.reporter import Delivery
+    from plugin_framework.settings import Settings
+
+DAY = 86_400.0
+LEFT = 75
+"""The exit code where something is still undelivered."""
+
+
+@click.group("journal")
+def journal_command() -> None:
+    """See what is undelivered and what happened; deliver and tidy up.
+
+    The journal in DATAHUB_STATE_DIR keeps every report until Datahub has it.
+    """
+
+
+@journal_command.command("list")
+@click.option("--all", "everything", is_flag=True, help="All subtasks, delivered ones too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
+def list_command(*, everything: bool, as_json: bool) -> None:
+    """List the subtasks with reports that Datahub has not got.
+
+    \b
+    undelivered  kept; `journal deliver` or the subtask's next run sends it
+    refused      Datahub refused the terminal report for good
+    unfinished   (--all) it has not ended; its next run goes on
+    delivered    (--all) it has ended, and Datahub knows
+    """  # noqa: D301 - the \b is click's, and keeps the lines as they are
+    with _opened() as (_, journal), own_stdout() as say:
+        known = journal.records.all()
+        shown = [one for one in known if everything or one.state in {"undelivered", "refused"}]
+        if as_json:
+            say(json.dumps([asdict(one) for one in shown], indent=2))
+        elif shown:
+            say("\n".join(_table(shown)))
+        else:
+            click.echo("everything is delivered" if known else "the journal is empty", err=True)
+
+
+@journal_command.command("show")
+@click.argument("subtask_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--html",
+    "html",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write a page with a picture instead.",
+)
+def show_command(subtask_id: str, html: Path | None, *, as_json: bool) -> None:
+    """Show what happened to subtask ID, in order.
+
+    Attempts, statuses, transfers, heartbeats, and when Datahub had each report.
+    """
+    from plugin_framework.cli.timeline import lines  # noqa: PLC0415 - loaded late
+    from plugin_framework.cli.timeline_page import page  # noqa: PLC0415 - loaded late
+
+    with _opened() as (_, journal), own_stdout() as say:
+        (record,) = _named(journal, [subtask_id])
+        events = journal.timeline.events(subtask_id)
+        if html is not None:
+            _write(html, page(record, events))
+        elif as_json:
+            say(json.dumps({**asdict(record), "events": [asdict(one) for one in events]}, indent=2))
+        else:
+            say("\n".join(lines(record, events)))
+
+
+@journal_command.command("deliver")
+@click.argument("subtask_ids", metavar="[ID]...", nargs=-1)
+def deliver_command(subtask_ids: tuple[str, ...]) -> None:
+    """Deliver what is kept, of all subtasks or of those given. No plugin is run.
+
+    Takes at most DATAHUB_DELIVERY_DEADLINE seconds. A subtask that is running is left to its run.
+
+    \b
+    Exit codes:
+      0    all is delivered
+      2    usage or configuration; or Datahub does not accept the calls
+      69   Datahub unreachable
+      75   something is left
+    """  # noqa: D301 - the \b is click's, and keeps the lines as they are
+    from plugin_framework.engines.delivery import deliver_kept  # noqa: PLC0415 - loaded late
+
+    with _opened() as (settings, journal), own_stdout() as say:
+        settings.require_datahub()
+        records = _named(journal, subtask_ids) if subtask_ids else journal.records.all()
+        left = False
+        for record in records:
+            if subtask_ids and not record.pending:
+                say(f"{_text(record.subtask_id)}  {record.state}: nothing to deliver")
+                left = left or record.state == "refused"
+        for record, delivery in deliver_kept(
+            settings, journal, [one for one in records if one.pending]
+        ):
+            say(f"{_text(record.subtask_id)}  {_in_words(delivery)}")
+            left = left or not (delivery.done or delivery.superseded_by)
+    sys.exit(LEFT if left else 0)
+
+
+@journal_command.command("prune")
+@click.option(
+    "--older-than",
+    "days",
+    metavar="DAYS",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Only what was delivered or refused so long ago.",
+)
+@click.option("--all", "everything", is_flag=True, help="However long ago.")
+@click.option(
+    "--force",
+    "forced",
+    metavar="ID",
+    multiple=True,
+    help="Remove this subtask alone, even if it is undelivered: its result is lost.",
+)
+def prune_command(days: float, forced: tuple[str, ...], *, everything: bool) -> None:
+    """Remove subtasks that have ended and whose reports are settled, with their files.
+
+    What is undelivered or unfinished is kept, unless --force names it.
+    """
+    with _opened() as (settings, journal), own_stdout() as say:
+        before = time.time() - (0 if everything else days * DAY)
+        records = _named(journal, forced) if forced else journal.records.all()
+        kept = False
+        for record in records:
+            if forced or _is_over(record, before):
+                problem = _remove(settings, journal, record, before=None if forced else before)
+                kept = kept or problem is not None
+                say(f"{_text(record.subtask_id)}  {problem or 'removed'}")
+    sys.exit(LEFT if kept else 0)
+
+
+@contextmanager
+def _opened() -> Iterator[tuple[Settings, Journal]]:
+    """The settings, and the journal they name."""
+    from plugin_framework.engines.local import JOURNAL  # noqa: PLC0415 - loaded late
+    from plugin_framework.journal.journal import Journal  # noqa: PLC0415 - loaded late
+    from plugin_framework.settings import load_settings  # noqa: PLC0415 - loaded late
+
+    settings = load_settings()
+    set_up_logging(settings.log_level, settings.log_format, sys.stderr)
+    with closing(Journal(settings.state_dir / JOURNAL)) as journal:
+        yield settings, journal
+
+
+def _named(journal: Journal, subtask_ids: Sequence[str]) -> list[Record]:
+    found = {one: journal.records.find(one) for one in subtask_ids}
+    unknown = [one for one, record in found.items() if record is None]
+    if unknown:
+        raise click.UsageError(f"the journal knows no subtask {', '.join(map(_text, unknown))}")
+    return [record for record in found.values() if record is not None]
+
+
+def _table(records: Sequence[Record]) -> Iterator[str]:
+    from plugin_framework.cli.timeline import moment, status_name  # noqa: PLC0415 - loaded late
+
+    rows = [("SUBTASK", "STATUS", "STATE", "SINCE (UTC)", "TRIES", "WHY")]
+    rows += [
+        (
+            _text(one.subtask_id),
+            status_name(one.status),
+            one.state,
+            moment(one.since or one.created),
+            str(one.tries),
+            _text(one.why or "-"),
+        )
+        for one in records
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def _in_words(delivery: Delivery) -> str:
+    if delivery.done:
+        return "delivered"
+    if delivery.superseded_by is not None:
+        return f"refused: Datahub has ended it as {delivery.superseded_by.name.lower()}"
+    return f"not delivered: {_text(delivery.error or 'no answer')}"
+
+
+def _is_over(record: Record, before: float) -> bool:
+    settled = record.state in {"delivered", "refused"}
+    return settled and record.since is not None and record.since <= before
+
+
+def _remove(
+    settings: Settings, journal: Journal, record: Record, *, before: float | None
+) -> str | None:
+    """Remove a subtask, or say why it is kept; looked at again once nobody else can change it."""
+    from plugin_framework.errors import TaskLockedError  # noqa: PLC0415 - loaded late
+    from plugin_framework.lifecycle import folders  # noqa: PLC0415 - loaded late
+
+    subtask_id = record.subtask_id
+    try:
+        with folders.subtask_lock(settings.state_dir, subtask_id, to_run=False):
+            now = journal.records.find(subtask_id)
+            if before is None or (now is not None and _is_over(now, before)):
+                journal.forget(subtask_id)
+                folders.forget_subtask(settings.state_dir, subtask_id)
+                return None
+            return "kept: it has gone on"
+    except TaskLockedError as error:
+        return f"kept: {_text(str(error))}"
+
+
+def _write(file: Path, text: str) -> None:
+    from plugin_framework.errors import ConfigurationError  # noqa: PLC0415 - loaded late
+
+    try:
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise ConfigurationError(f"the page {file} cannot be written ({error.strerror})") from None
+
+
+def _text(text: str) -> str:
+    from plugin_framework.cli.timeline import plain  # noqa: PLC0415 - loaded late
+
+    return redacted(plain(text))

@@ -1,0 +1,61 @@
+"""Delivers what earlier runs left in the journal, without running user code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+
+from plugin_framework.engines.local import datahub_client
+from plugin_framework.errors import RejectedError, TaskLockedError
+from plugin_framework.journal.journal import Journal
+from plugin_framework.journal.records import Record
+from plugin_framework.lifecycle.folders import remove_work_dir, subtask_lock
+from plugin_framework.lifecycle.reporter import Delivery, Reporter
+from plugin_framework.protocol.client import DatahubClient
+from plugin_framework.settings import Settings
+
+
+def deliver_kept(
+    settings: Settings, journal: Journal, records: Iterable[Record]
+) -> Iterator[tuple[Record, Delivery]]:
+    """Deliver the reports of these subtasks, one after the other, and yield what came of each.
+
+    They have ``DELIVERY_DEADLINE`` seconds together. One that is running is left to its run.
+
+    Raises:
+        RetryableError: Datahub did not answer within ``STARTUP_DEADLINE``.
+        FinalError: Datahub does not accept our calls at all.
+        JournalError: what came of it cannot be kept.
+    """
+    give_up_at = None
+    with closing(datahub_client(settings.require_datahub(), settings)) as client:
+        for record in records:
+            if give_up_at is None:
+                _reach(client, record, settings.startup_deadline)
+                give_up_at = time.monotonic() + settings.delivery_deadline
+            left = max(give_up_at - time.monotonic(), 0)
+            yield record, _deliver(settings, journal, client, record, left)
+
+
+def _reach(client: DatahubClient, record: Record, patience: float) -> None:
+    with suppress(RejectedError):  # an answer, too
+        client.notify(record.task_id or record.subtask_id, patience=patience)
+
+
+def _deliver(
+    settings: Settings, journal: Journal, client: DatahubClient, record: Record, seconds: float
+) -> Delivery:
+    subtask_id = record.subtask_id
+    try:
+        with subtask_lock(settings.state_dir, subtask_id, to_run=False):
+            with closing(Reporter(client, journal, subtask_id, task_id=record.task_id)) as reporter:
+                reporter.start()
+                delivery = reporter.wait(seconds)
+            if not delivery.done and delivery.superseded_by is None:
+                journal.timeline.note(subtask_id, "undelivered", error=delivery.error)
+            if journal.ending(subtask_id) is not None:
+                remove_work_dir(settings.state_dir, subtask_id)
+            return delivery
+    except TaskLockedError as error:
+        return Delivery(done=False, error=str(error))

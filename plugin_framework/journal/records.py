@@ -1,0 +1,99 @@
+"""The journal as its operator sees it: a line for each subtask."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+from plugin_framework.journal.database import Database
+
+State = Literal["undelivered", "refused", "unfinished", "delivered"]
+
+_SELECT = """
+SELECT s.subtask_id, s.task_id, s.plugin, s.created,
+    (SELECT count(*) FROM attempts a WHERE a.subtask_id = s.subtask_id),
+    (SELECT status FROM reports r WHERE r.subtask_id = s.subtask_id
+        ORDER BY report_id DESC LIMIT 1),
+    (SELECT count(*) FROM reports r WHERE r.subtask_id = s.subtask_id AND fate = 'pending'),
+    (SELECT min(created) FROM reports r WHERE r.subtask_id = s.subtask_id AND fate = 'pending'),
+    e.fate, e.settled,
+    (SELECT count(*) FROM events v WHERE v.subtask_id = s.subtask_id AND kind = 'undelivered'),
+    (SELECT detail FROM events v WHERE v.subtask_id = s.subtask_id AND kind = 'undelivered'
+        ORDER BY event_id DESC LIMIT 1)
+FROM subtasks s LEFT JOIN reports e ON e.subtask_id = s.subtask_id AND e.outcome IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A subtask in the journal. Times are in Unix seconds.
+
+    ``status`` is the last that was reported or is to be. ``since`` is when its oldest undelivered
+    report was written, or else when its terminal one was settled. ``tries`` counts the runs that
+    gave up delivering, and ``why`` says what stopped the last of them.
+    """
+
+    subtask_id: str
+    task_id: str | None
+    plugin: str
+    created: float
+    attempts: int
+    status: int | None
+    pending: int
+    state: State
+    since: float | None
+    tries: int
+    why: str | None
+
+
+class Records:
+    """All subtasks in the journal."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def all(self) -> list[Record]:
+        """All subtasks, those with the oldest undelivered report first."""
+        return self._select("ORDER BY 8 IS NULL, 8, s.created, s.rowid")
+
+    def find(self, subtask_id: str) -> Record | None:
+        """One subtask, if the journal knows it."""
+        return next(iter(self._select("WHERE s.subtask_id = ?", subtask_id)), None)
+
+    def _select(self, condition: str, *values: str) -> list[Record]:
+        with self._db.read() as db:
+            rows = db.execute(_SELECT + condition, values).fetchall()
+        return [_record(*row) for row in rows]
+
+
+def _record(
+    subtask_id: str,
+    task_id: str | None,
+    plugin: str,
+    created: float,
+    attempts: int,
+    status: int | None,
+    pending: int,
+    oldest: float | None,
+    fate: Literal["pending", "delivered", "refused"] | None,
+    settled: float | None,
+    tries: int,
+    why: str | None,
+) -> Record:
+    state: State = "undelivered"
+    if not pending:
+        state = "unfinished" if fate is None or fate == "pending" else fate
+    return Record(
+        subtask_id=subtask_id,
+        task_id=task_id,
+        plugin=plugin,
+        created=created,
+        attempts=attempts,
+        status=status,
+        pending=pending,
+        state=state,
+        since=oldest if pending else settled,
+        tries=tries,
+        why=json.loads(why).get("error") if why and pending else None,
+    )

@@ -1,0 +1,37 @@
+"""Plugins that fill the disk under the journal while they run."""
+
+from __future__ import annotations
+
+import errno
+import resource
+from pathlib import Path
+from typing import Any
+
+from plugin_framework import DatahubPlugin, TaskContext, TaskResult
+
+
+class FillsTheDisk(DatahubPlugin):
+    """Writes until nothing fits any more, and then says that all went well."""
+
+    def process(self, ctx: TaskContext[Any]) -> TaskResult:
+        Path(ctx.work_dir, "ran").touch()
+        size = 2**16
+        with Path(ctx.work_dir, "filler").open("wb", buffering=0) as file:
+            while size:
+                try:
+                    file.write(b"\0" * size)
+                except OSError as error:
+                    assert error.errno == errno.ENOSPC  # noqa: PT017 - no test
+                    size //= 2
+        return TaskResult(total_counts=1, text="x" * 20_000)
+
+
+class MayNotWrite(DatahubPlugin):
+    """Has the kernel refuse every write of its process to a file, and says that all went well."""
+
+    isolation = "thread"
+
+    def process(self, ctx: TaskContext[Any]) -> TaskResult:
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        return TaskResult(total_counts=1)
