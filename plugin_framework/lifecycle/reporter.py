@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from plugin_framework.errors import DatahubError, RejectedError
+from plugin_framework.errors import DatahubError, FinalError, RejectedError
 from plugin_framework.journal.journal import Journal, Report
 from plugin_framework.lifecycle.patience import persist
 from plugin_framework.lifecycle.states import may_follow
@@ -23,6 +23,9 @@ from plugin_framework.protocol.client import DatahubClient, result_report, statu
 from plugin_framework.protocol.models import TaskStatus
 
 log = logging.getLogger("datahub.reporter")
+
+_ASKED_FOR = frozenset({TaskStatus.PAUSED, TaskStatus.CANCELLED})
+"""What notify also says where somebody has asked for it, and it was not reported yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Reporter:
         self._on_delivered = on_delivered
         self._changed = threading.Condition()
         self._pending: list[Report] = []
+        self._inherited: frozenset[int] = frozenset()
         self._delivery = Delivery(done=True)
         self._problem = "Datahub has not answered"
         self._settled_at = -math.inf
@@ -82,7 +86,7 @@ class Reporter:
         """
         path, body = status_report(self._subtask_id, TaskStatus.RUNNING)
         self._journal.add_report(self._subtask_id, status=TaskStatus.RUNNING, path=path, body=body)
-        self._pending = self._journal.pending_reports(self._subtask_id)
+        self._load()
         for earlier in self._pending[:-1]:
             self._deliver(earlier, patience)
         running = self._pending.pop()
@@ -94,7 +98,7 @@ class Reporter:
     def start(self) -> None:
         """Start delivering what the journal holds and what is reported from now on."""
         with self._changed:
-            self._pending = self._journal.pending_reports(self._subtask_id)
+            self._load()
         threading.Thread(target=self._run, daemon=True, name=f"report-{self._subtask_id}").start()
 
     def report(self, status: TaskStatus) -> bool:
@@ -152,6 +156,10 @@ class Reporter:
         """What Datahub has the subtask ended as, if it has and can be asked."""
         actual = self._actual_status()
         return actual if actual is not None and actual.is_final else None
+
+    def _load(self) -> None:
+        self._pending = self._journal.pending_reports(self._subtask_id)
+        self._inherited = frozenset(report.report_id for report in self._pending)
 
     def _enqueue(
         self, status: TaskStatus, path: str, body: bytes, outcome: Mapping[str, Any] | None
@@ -213,13 +221,22 @@ class Reporter:
                 self._problem = str(error)
                 raise
 
-        persist(AskFirst(post, lambda: self._applied(report)), patience, self._closed.wait)
+        # A run before this one may have sent it: what became of that died with it.
+        in_doubt = report.report_id in self._inherited and report.outcome is not None
+        attempt = AskFirst(post, lambda: self._applied(report), in_doubt=in_doubt)
+        persist(attempt, patience, self._closed.wait)
 
     def _applied(self, report: Report) -> bool:
-        """Whether Datahub has what the report says; asked where its answer was lost."""
-        if report.status == self.asked:
-            return False  # That is what notify says anyway; a repeat does no harm.
-        return self._client.notify(self._notify_id, patience=0) == report.status
+        """Whether Datahub has what the report says; asked where its answer was lost.
+
+        Not where notify would say so anyway, or cannot tell: a repeat does no harm.
+        """
+        if report.status == self.asked or report.status in _ASKED_FOR:
+            return False
+        try:
+            return self._client.notify(self._notify_id, patience=0) == report.status
+        except FinalError:
+            return False
 
     def _settle(self, report: Report, fate: Literal["delivered", "refused"]) -> None:
         self._journal.settle_report(report.report_id, fate)

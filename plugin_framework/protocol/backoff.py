@@ -78,13 +78,16 @@ class AskFirst(Generic[T]):
     Asking that fails counts as an attempt, and the next one sends: a server in trouble gets one
     request at a time, and one that cannot tell still gets what we have to say. Once in doubt,
     always in doubt: no later failure tells what became of the first request, and an answer of
-    "not applied" may have come before the server was done.
+    "not applied" may have come before the server was done. ``in_doubt`` says that there was such a
+    request before the first attempt.
     """
 
-    def __init__(self, send: Callable[[], T], applied: Callable[[], bool]) -> None:
+    def __init__(
+        self, send: Callable[[], T], applied: Callable[[], bool], *, in_doubt: bool = False
+    ) -> None:
         self._send = send
         self._applied = applied
-        self._in_doubt = False
+        self._in_doubt = in_doubt
         self._asked_in_vain = False
 
     def __call__(self) -> T | None:

@@ -12,12 +12,13 @@ def delays(backoff: Backoff, error: RetryableError, count: int) -> list[float]:
     return [float(wait) for wait in waits]
 
 
-def test_delays_are_full_jitter_up_to_30_seconds() -> None:
+def test_delays_are_full_jitter_until_they_reach_30_seconds() -> None:
     runs = [delays(Backoff(1e6), RetryableError("down"), 10) for _ in range(200)]
     for number, waits in enumerate(zip(*runs, strict=True)):
         longest = min(30.0, 0.5 * 2**number)
-        assert 0 <= min(waits) < longest / 4
-        assert longest * 3 / 4 < max(waits) <= longest
+        shortest = 15 if longest == 30 else 0
+        assert shortest <= min(waits) < shortest + (longest - shortest) / 4
+        assert longest - (longest - shortest) / 4 < max(waits) <= longest
 
 
 def test_a_very_long_outage_overflows_nothing() -> None:
@@ -26,8 +27,7 @@ def test_a_very_long_outage_overflows_nothing() -> None:
 
 
 def test_ten_minutes_take_fewer_than_sixty_calls() -> None:
-    outages = [sum(delays(Backoff(1e6), RetryableError("down"), 59)) for _ in range(200)]
-    assert sum(outages) / len(outages) > 700
+    assert all(sum(delays(Backoff(1e6), RetryableError("down"), 47)) >= 600 for _ in range(200))
 
 
 @pytest.mark.parametrize("asked", [0.0, 100.0, 300.0])
