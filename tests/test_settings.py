@@ -73,7 +73,8 @@ GOOD = [
     ("ON_INTERRUPTED", "fail", "fail"),
     ("CA_BUNDLE", sys.executable, Path(sys.executable)),
     ("PROXY", "env", SecretStr("env")),
-    ("PROXY", "socks5h://u:p@localhost:1080", SecretStr("socks5h://u:p@localhost:1080")),
+    ("PROXY", "ENV", SecretStr("env")),
+    ("PROXY", "http://u:p@localhost:1080", SecretStr("http://u:p@localhost:1080")),
     ("UPLOAD_FIELDS", "joined", "joined"),
     ("TRANSFER__CHUNK_SIZE", "16MiB", 16 * 1024 * 1024),
     ("TRANSFER__CHUNK_SIZE", "5242880", 5242880),
@@ -100,9 +101,9 @@ HTTP = "an http:// or https:// address, such as https://datahub.example.com"
 HTTPS = "https:// (http:// leaves this machine only with DATAHUB_ALLOW_INSECURE=true)"
 UNICODE = "Unicode text that is not empty"
 HEADER = "printable ASCII characters without spaces (it goes into an HTTP header)"
-PROXY = "env, or a URL such as http://proxy.example.com:3128 (or socks5h://)"
+PROXY = "env, or a URL such as http://proxy.example.com:3128"
 BROKER = "a RabbitMQ address, such as amqp://user:password@host:5672/vhost"
-SIZE = "auto, or a size of at least 5 MiB, such as 16MiB"
+SIZE = "auto, or a size from 5 MiB to 5 GiB, such as 16MiB"
 RATE = "none, or a size greater than 0, such as 10MB (bytes per second)"
 HOSTS = "hosts without port, such as *.example.com,storage.internal"
 
@@ -113,6 +114,11 @@ BAD = [
     ("BASE_URL", "https://host:99999", HTTP),
     ("BASE_URL", "https://[::1", HTTP),
     ("BASE_URL", "https:// host", HTTP),
+    ("BASE_URL", "https://..", HTTP),
+    ("TRANSFER__CHUNK_SIZE", "6GiB", "auto, or a size from 5 MiB to 5 GiB, such as 16MiB"),
+    ("HEARTBEAT_SECONDS", "1e-9", "at least 0.01 (seconds)"),
+    ("POLL_SECONDS", "0.001", "at least 0.01 (seconds)"),
+    ("BASE_URL", "https://" + "a" * 64, HTTP),
     ("BASE_URL", "http://datahub.example.com", HTTPS),
     ("STATE_DIR", sys.executable, "a folder (this is a file)"),
     ("STATE_DIR", "~no-such-user/x", "an absolute path (there is no such home or current folder)"),
@@ -155,6 +161,7 @@ BAD_SECRETS = [
     ("TOKEN", "a b", HEADER),
     ("API_SECRET_PREVIOUS", "\udcff", UNICODE),
     ("PROXY", "ftp://u:p@host", PROXY),
+    ("PROXY", "socks5h://host:1080", PROXY),
     ("BROKER_URL", "localhost:5672", BROKER),
 ]
 
@@ -324,17 +331,6 @@ def test_long_and_undecodable_values_are_shown_short_and_printable(
     engine, log_format = problems()
     assert engine == r'DATAHUB_ENGINE="\\udcff\n\u001b": expected local or celery'
     assert len(log_format) < 200
-
-
-def test_dotenv_is_read_and_may_hold_other_things() -> None:
-    Path(".env").write_text(
-        "\ufeffDATAHUB_PLUGIN=word-count\nOTHER=1\nexport DATAHUB_TRANSFER__CONCURRENCY=8\n"
-        "DATAHUB_HEARTBEAT_SECOND=9\n",
-        "utf-8",
-    )
-    settings = load_settings()
-    assert settings.plugin == "word-count"
-    assert settings.transfer.concurrency == 8
 
 
 def test_undecodable_dotenv_is_one_line_among_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
@@ -51,6 +52,18 @@ def test_functions_are_short() -> None:
 def test_no_module_is_named_for_nothing() -> None:
     nothing = {"utils", "types", "constants", "helpers", "managers", "abc", "common", "misc"}
     assert [path for path in SOURCES if path.stem in nothing or path.parent.name in nothing] == []
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    """Others pass it on to child processes, or read what is not ours to configure."""
+    pattern = re.compile(r"\bos\.(?:environ|getenv)\b")
+    readers = {
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if path.relative_to(ROOT).parts[0] != "settings"
+        and pattern.search(path.read_text(encoding="utf-8"))
+    }
+    assert readers <= {"cli/run.py", "cli/journal.py", "isolation/process.py"}
 
 
 def test_every_public_name_can_be_had() -> None:

@@ -2,8 +2,10 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
+from dotenv.parser import parse_stream
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -24,7 +26,9 @@ def load_settings(**overrides: object) -> Settings:
     """
     given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**given)
+        problems = _broken_lines(Path(".env"))
+        if not problems:
+            return Settings(**given)
     except (OSError, UnicodeError) as error:  # whatever else is wrong is a ValidationError
         unreadable = f".env: expected a readable UTF-8 text file ({reason_of(error)})"
         problems = [unreadable, *_problems_without_dotenv(given)]
@@ -32,6 +36,18 @@ def load_settings(**overrides: object) -> Settings:
         problems = [_problem_line(found) for found in error.errors(include_url=False)]
     # Raised out here, so that no context keeps what was validated, secrets included.
     raise SettingsError(problems)
+
+
+def _broken_lines(dotenv: Path) -> list[str]:
+    """Lines that the reading of settings would pass over, with all that an open quote takes in."""
+    if not dotenv.exists():
+        return []
+    with dotenv.open(encoding="utf-8-sig") as lines:
+        return [
+            f".env, line {binding.original.line}: expected NAME=value, with quotes closed"
+            for binding in parse_stream(lines)
+            if binding.error
+        ]
 
 
 def _problems_without_dotenv(given: dict[str, Any]) -> list[str]:

@@ -36,12 +36,16 @@ from plugin_framework.settings.values import (
     default_secrets_dir,
     host_patterns,
     key_and_secret,
+    not_too_often,
     proxy_address,
     readable_file,
     readable_folder,
     size_or,
     state_folder,
 )
+
+MAXIMUM_PART_SIZE = 5 * 1024**3
+"""Bytes: the most that object stores take in one request."""
 
 
 class TransferSettings(BaseModel):
@@ -52,11 +56,11 @@ class TransferSettings(BaseModel):
     )
 
     chunk_size: Annotated[
-        Annotated[ByteSize, Field(ge=MINIMUM_PART_SIZE)] | None,
+        Annotated[ByteSize, Field(ge=MINIMUM_PART_SIZE, le=MAXIMUM_PART_SIZE)] | None,
         size_or("auto"),
-        Accepts("auto, or a size of at least 5 MiB, such as 16MiB", default="auto"),
+        Accepts("auto, or a size from 5 MiB to 5 GiB, such as 16MiB", default="auto"),
     ] = None
-    """Size of an uploaded part; auto leaves it to Datahub."""
+    """Size of an uploaded part; auto is 16 MiB, more where that would make over 10,000 parts."""
     concurrency: Annotated[int, Field(ge=1, le=64), Accepts("a whole number from 1 to 64")] = 4
     """Parts of one file on their way at once."""
     allowed_hosts: Annotated[
@@ -134,9 +138,9 @@ class Settings(BaseSettings):
         validate_default=True,
     )
     """Holds the journal, work directories and partial transfers."""
-    heartbeat_seconds: Interval = 30.0
+    heartbeat_seconds: Annotated[Interval, AfterValidator(not_too_often)] = 30.0
     """Seconds between heartbeats."""
-    poll_seconds: IntervalOrOff = 5.0
+    poll_seconds: Annotated[IntervalOrOff, AfterValidator(not_too_often)] = 5.0
     """Seconds between questions to Datahub about pause and cancel."""
     connect_timeout: Interval = 5.0
     """Seconds that one connection may take."""
@@ -166,7 +170,7 @@ class Settings(BaseSettings):
     """Certificate authorities trusted for Datahub and storage."""
     proxy: Annotated[
         Annotated[SecretStr, AfterValidator(proxy_address)] | None,
-        Accepts("env, or a URL such as http://proxy.example.com:3128 (or socks5h://)", secret=True),
+        Accepts("env, or a URL such as http://proxy.example.com:3128", secret=True),
     ] = None
     """Proxy for Datahub and storage; env takes HTTPS_PROXY and the like, which are ignored
     otherwise."""

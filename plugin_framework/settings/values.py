@@ -31,7 +31,8 @@ LONGEST_SECONDS = 366 * 24 * 3600
 _Text = TypeVar("_Text", bound=str | SecretStr)
 _LONGEST_SIZE = 30
 _DEFAULT_SECRETS_DIR = Path("/run/secrets")
-_PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+_PROXY_SCHEMES = ("http", "https")
+_SHORTEST_INTERVAL = 0.01
 
 BROKER = "a RabbitMQ address, such as amqp://user:password@host:5672/vhost"
 
@@ -83,7 +84,14 @@ def _split_url(url: str, schemes: tuple[str, ...]) -> SplitResult | None:
         _ = parts.port  # raises ValueError unless it is a port number
     except ValueError:
         return None
-    return parts if parts.hostname and parts.scheme in schemes else None
+    return parts if parts.scheme in schemes and _is_host(parts.hostname or "") else None
+
+
+def _is_host(name: str) -> bool:
+    try:  # as name look-ups do it: refuses labels that are empty or too long
+        return 0 < len(name.encode("idna")) < 254  # noqa: PLR2004 -- the longest of names, RFC 1035
+    except UnicodeError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:
@@ -109,10 +117,19 @@ def datahub_address(url: str, info: ValidationInfo) -> str:
     return url.rstrip("/")
 
 
+def not_too_often(seconds: float) -> float:
+    """Refuse an interval that would keep the machine busy with nothing else; 0 is off."""
+    if 0 < seconds < _SHORTEST_INTERVAL:
+        raise _refused(f"at least {_SHORTEST_INTERVAL} (seconds)")
+    return seconds
+
+
 def proxy_address(proxy: SecretStr) -> SecretStr:
     """Take ``env`` or a proxy's URL."""
     url = proxy.get_secret_value()
-    if url != "env" and _split_url(url, _PROXY_SCHEMES) is None:
+    if url.lower() == "env":
+        return SecretStr("env")
+    if _split_url(url, _PROXY_SCHEMES) is None:
         raise ValueError("no proxy address")
     return proxy
 
