@@ -118,6 +118,10 @@ def run_command(
         try:
             say(_as_line(outcome))
         finally:
+            # The interpreter gives signals their own way back as it ends: one that comes now would
+            # make of a completed task a killed command.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             sys.exit(outcome.exit_code)
 
 

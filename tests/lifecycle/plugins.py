@@ -6,6 +6,7 @@ import ctypes
 import math
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -161,6 +162,17 @@ class Stubborn(DatahubPlugin):
             (folder / "started").write_text(str(os.getpid()))
         while True:
             time.sleep(60)
+
+
+class Family(DatahubPlugin):
+    """Has a child, a daemon in a session of its own, and a grandchild."""
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        subprocess.Popen(["sleep", "600"])
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
+        subprocess.Popen(["sh", "-c", "sleep 600 & echo; wait"], stdout=subprocess.DEVNULL)
+        (ctx.work_dir.parent.parent / "started").touch()
+        time.sleep(600)
 
 
 class Deaf(DatahubPlugin):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -111,15 +111,16 @@ def start(
     hub: StrictDatahub,
     state_dir: Path,
     *arguments: str,
+    prefix: Sequence[str] = (),
     **variables: Any,
 ) -> subprocess.Popen[str]:
-    """The real command, in a process of its own."""
+    """The real command, in a process of its own, behind another one if there is a ``prefix``."""
     merged = {**QUICK, "base_url": hub.url, "state_dir": state_dir, **variables}
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DATAHUB_")}
     environment |= {f"DATAHUB_{k.upper()}": str(v) for k, v in merged.items()}
     reference = f"{plugin.__module__}:{plugin.__qualname__}"
     return subprocess.Popen(
-        [COMMAND, "run", reference, "--subtask-id", SUBTASK, *arguments],
+        [*prefix, COMMAND, "run", reference, "--subtask-id", SUBTASK, *arguments],
         env=environment,
         cwd=ROOT,
         stdout=subprocess.PIPE,
