@@ -129,8 +129,14 @@ def command_page() -> Iterator[str]:
 def commands() -> Iterator[tuple[str, click.Command]]:
     """The command itself, and its subcommands in the order of their names."""
     yield "datahub-plugin", app
-    for name, command in sorted(app.commands.items()):
-        yield f"datahub-plugin {name}", command
+    yield from _subcommands("datahub-plugin", app)
+
+
+def _subcommands(above: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    for name, command in sorted(group.commands.items()):
+        yield f"{above} {name}", command
+        if isinstance(command, click.Group):
+            yield from _subcommands(f"{above} {name}", command)
 
 
 def hooks_page() -> Iterator[str]:

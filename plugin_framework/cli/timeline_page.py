@@ -11,7 +11,7 @@ from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from plugin_framework.cli.timeline import describe, facts, moment, status_name
+from plugin_framework.cli.timeline import describe, facts, moment, plain, status_name
 from plugin_framework.protocol.models import TaskStatus
 
 if TYPE_CHECKING:
@@ -202,9 +202,13 @@ def _draw(bar: _Bar, place: Callable[[float], float], top: float) -> str:
     left = min(left, WIDTH - RIGHT - width)
     room = int((width - 8) / LETTER)
     label = bar.label if len(bar.label) <= room else f"{bar.label[: room - 1]}…" * (room > 3)  # noqa: PLR2004 - letters
-    text = f'<text x="{left + 4:.1f}" y="{top + BAR - 4:g}">{escape(label)}</text>' if label else ""
+    text = (
+        f'<text x="{left + 4:.1f}" y="{top + BAR - 4:g}">{escape(plain(label))}</text>'
+        if label
+        else ""
+    )
     return (
-        f'<g><title>{escape(bar.tip)}</title><rect class="{escape(bar.look)}" x="{left:.1f}"'
+        f'<g><title>{escape(plain(bar.tip))}</title><rect class="{escape(bar.look)}" x="{left:.1f}"'
         f' y="{top:g}" width="{width:.1f}" height="{BAR}" rx="3"/>{text}</g>'
     )
 
