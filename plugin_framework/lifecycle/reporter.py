@@ -24,6 +24,9 @@ from plugin_framework.protocol.models import TaskStatus
 
 log = logging.getLogger("datahub.reporter")
 
+UNKEPT = 0
+"""The id of a report that is not in the journal."""
+
 _ASKED_FOR = frozenset({TaskStatus.PAUSED, TaskStatus.CANCELLED})
 """What notify also says where somebody has asked for it, and it was not reported yet."""
 
@@ -123,6 +126,18 @@ class Reporter:
                 path, body = status_report(self._subtask_id, status)
             self._enqueue(status, path, body, outcome)
             return True
+
+    def end_unkept(self, status: TaskStatus) -> None:
+        """Queue a terminal status that the journal cannot take: it is sent while this run lasts.
+
+        Never a result: one that is not on disk must not be acknowledged.
+        """
+        with self._changed:
+            path, body = status_report(self._subtask_id, status)
+            report = Report(UNKEPT, self._subtask_id, status, path, body, {}, "pending")
+            self._pending.append(report)
+            self._move(status)
+            self._changed.notify_all()
 
     def settled_since(self, moment: float) -> bool:
         """Whether nothing was on its way to Datahub since that moment of the monotonic clock."""
@@ -239,7 +254,8 @@ class Reporter:
             return False
 
     def _settle(self, report: Report, fate: Literal["delivered", "refused"]) -> None:
-        self._journal.settle_report(report.report_id, fate)
+        if report.report_id != UNKEPT:
+            self._journal.settle_report(report.report_id, fate)
         if fate == "delivered":
             self._on_delivered(report)
 

@@ -184,7 +184,7 @@ class Run:
             status if stop is None or stop.found is None else stop.found,
             None,
             tuple(self._host.uploaded),
-            stop.error if stop else None,
+            stop.error if stop else self._verdict.error if self._verdict else None,
             delivery.done,
             self._attempt,
             stop.signal if stop else self._paused_for,
@@ -398,7 +398,7 @@ class Run:
         with self._changed:
             if self._verdict is None:
                 if status is not None:
-                    self._end(status, error, result)
+                    status, error = self._end(status, error, result)
                 else:
                     self._control.stop(wait=False)
                 self._verdict = Verdict(int(status or self._reporter.status), error)
@@ -406,7 +406,9 @@ class Run:
                 self._watch.end_within(self._settings.grace_seconds)
             return self._verdict
 
-    def _end(self, status: TaskStatus, error: str | None, result: dict[str, Any] | None) -> None:
+    def _end(
+        self, status: TaskStatus, error: str | None, result: dict[str, Any] | None
+    ) -> tuple[TaskStatus, str | None]:
         if status is TaskStatus.COMPLETED:
             # A task may return while another of its threads is held at a checkpoint.
             self._reporter.report(TaskStatus.RUNNING)
@@ -416,9 +418,21 @@ class Run:
             "error": error,
             "attempt": self._attempt,
         }
-        self._reporter.end(status, result, outcome)
+        try:
+            self._reporter.end(status, result, outcome)
+        except JournalError as no_room:
+            log.exception("subtask %s: its outcome cannot be journalled", self._task.subtask_id)
+            # The task's own files may be what fills the disk, and nobody needs them any more.
+            self._remove_work_dir()
+            try:
+                self._reporter.end(status, result, outcome)
+            except JournalError:
+                status = TaskStatus.FAILED if status is TaskStatus.COMPLETED else status
+                error = f"the outcome could not be kept: {no_room}"
+                self._reporter.end_unkept(status)
         if error:
             log.error("subtask %s %s: %s", self._task.subtask_id, status.name.lower(), error)
+        return status, error
 
     # Observers
 

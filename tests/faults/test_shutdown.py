@@ -236,10 +236,11 @@ def test_a_journal_that_fails_reports_nothing_as_completed(tmp_path: Path) -> No
         _spoil(tmp_path / "journal.sqlite3")
         (tmp_path / "go").touch()
         code, outcome, said = finish(command)
-        assert (code, outcome) == (2, None)
-        assert "the journal" in said.splitlines()[-1]
-        assert said.count('"level": "critical"') == 1
-        assert hub.statuses == [1]
+        assert code == 1
+        assert outcome["error"].startswith("the outcome could not be kept: the journal")
+        assert (outcome["status"], outcome["delivered"]) == (5, True)
+        assert "disk I/O error" in said
+        assert hub.statuses == [1, 5]
         assert hub.violations == []
 
 

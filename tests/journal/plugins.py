@@ -14,9 +14,8 @@ class FillsTheDisk(DatahubPlugin):
     """Writes until nothing fits any more, and then says that all went well."""
 
     def process(self, ctx: TaskContext[Any]) -> TaskResult:
-        Path(ctx.work_dir, "ran").touch()
         size = 2**16
-        with Path(ctx.work_dir, "filler").open("wb", buffering=0) as file:
+        with self.filler(ctx).open("wb", buffering=0) as file:
             while size:
                 try:
                     file.write(b"\0" * size)
@@ -24,6 +23,16 @@ class FillsTheDisk(DatahubPlugin):
                     assert error.errno == errno.ENOSPC  # noqa: PT017 - no test
                     size //= 2
         return TaskResult(total_counts=1, text="x" * 20_000)
+
+    def filler(self, ctx: TaskContext[Any]) -> Path:
+        return ctx.work_dir / "filler"
+
+
+class FillsTheDiskElsewhere(FillsTheDisk):
+    """As somebody else would: not in the folder that goes with the task."""
+
+    def filler(self, ctx: TaskContext[Any]) -> Path:
+        return ctx.work_dir.parent.parent / "filler"
 
 
 class MayNotWrite(DatahubPlugin):
