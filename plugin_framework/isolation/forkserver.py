@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 
 from plugin_framework.errors import ConfigurationError
 from plugin_framework.isolation.channel import Channel, RemoteHost
+from plugin_framework.isolation.memory import oom_kills
 from plugin_framework.isolation.session import LINE_LIMIT, run_hooks
 from plugin_framework.plugin.base import DatahubPlugin, parse_config
 from plugin_framework.plugin.command import adopt_orphans, die_with_parent
@@ -44,6 +45,7 @@ class ForkServer:
         self._extensions: dict[str, object] = {}
         self._tasks: set[int] = set()
         self._ended: list[dict[str, Any]] = []
+        self._oom_kills = oom_kills()
         # Processes that the plugin's module started when it was imported.
         self._imported: set[int] = set()
 
@@ -131,14 +133,20 @@ class ForkServer:
                     break
                 if pid in self._tasks:
                     self._tasks.discard(pid)
-                    code = os.waitstatus_to_exitcode(status)
-                    self._ended.append({"exited": pid, "code": code, "peak_kib": usage.ru_maxrss})
+                    self._note_end(pid, os.waitstatus_to_exitcode(status), usage.ru_maxrss)
         if left := _children() - self._tasks - self._imported:
             # Their own ends bring us here again.
             _kill(left)
             return
         while self._ended:
             self._send(**self._ended.pop())
+
+    def _note_end(self, pid: int, code: int, peak_kib: int) -> None:
+        kills = oom_kills() if code == -signal.SIGKILL else self._oom_kills
+        oom, self._oom_kills = kills > self._oom_kills, kills
+        self._ended.append(
+            {"exited": pid, "code": code, "peak_kib": peak_kib, "out_of_memory": oom}
+        )
 
     def _end_all(self) -> None:
         with contextlib.suppress(ChildProcessError):

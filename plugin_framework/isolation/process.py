@@ -42,14 +42,20 @@ log = logging.getLogger("datahub.isolation")
 
 @dataclass(frozen=True, slots=True)
 class WorkerExit:
-    """How a worker ended: ``code`` as of ``subprocess``, ``peak_kib`` its peak memory."""
+    """How a worker ended: ``code`` as of ``subprocess``, ``peak_kib`` its peak memory.
+
+    ``out_of_memory``: the kernel says that it has just ended a process for that.
+    """
 
     code: int
     peak_kib: int = 0
+    out_of_memory: bool = False
 
     def cause(self) -> str:
         """One line on what killed it."""
         peak = f" (peak memory {self.peak_kib / 1024:.0f} MiB)" if self.peak_kib else ""
+        if self.code == -signal.SIGKILL and self.out_of_memory:
+            return f"the plugin's process ran out of memory, and the kernel killed it{peak}"
         if self.code == -signal.SIGKILL:
             return f"the plugin's process was killed by SIGKILL, perhaps out of memory{peak}"
         if self.code < 0:
@@ -212,7 +218,7 @@ class _Server:
             while True:
                 message = self._channel.receive()
                 if "exited" in message:
-                    how = WorkerExit(message["code"], message["peak_kib"])
+                    how = WorkerExit(message["code"], message["peak_kib"], message["out_of_memory"])
                     self._workers.pop(message["exited"]).exited(how)
                     continue
                 if "forked" in message and self._starting is not None:
@@ -227,7 +233,10 @@ class _Server:
             self._process.wait()
         self._channel.close()
         self._control.close()
-        for worker in self._workers.values():
+        for pid, worker in self._workers.items():
+            # In a container's first process they have become our children, and died.
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
             worker.exited(WorkerExit(-signal.SIGKILL))
         cause = f"the process that has it imported ended with code {self._process.returncode}"
         self._replies.put({"gone": cause})

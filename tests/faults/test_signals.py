@@ -97,12 +97,18 @@ def test_as_a_first_process_it_reaps_what_a_dead_forkserver_leaves(
     tmp_path: Path, prefix: tuple[str, ...]
 ) -> None:
     with StrictDatahub(SUBTASK) as hub:
-        process = start(Hostile, hub, tmp_path, "--set", "do=kill parent", prefix=prefix)
-        hub.wait_for(lambda: hub.statuses == [1, 5])
+        process = start(plugins.Steps, hub, tmp_path, prefix=prefix, grace_seconds=0.2)
+        eventually((tmp_path / "started").exists)
+        hub.wait_for(lambda: hub.heartbeats)
+        hub.fail_next("/api/task/update_status", 1000, "503")
+        command = the_command(process, prefix)
+        os.kill(children(command)[0], signal.SIGKILL)
+        hub.wait_for(lambda: any(call.content.get("status") == 5 for call in hub.calls))
+        eventually(lambda: not list(below(command)))
+        os.kill(command, signal.SIGTERM)
         code, outcome, _ = finish(process)
-        assert code == 1
+        assert (code, outcome["status"]) == (75, 5)
         assert "SIGKILL" in outcome["error"]
-        assert hub.violations == []
 
 
 def test_a_killed_supervisor_leaves_no_descendant(tmp_path: Path) -> None:

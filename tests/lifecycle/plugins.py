@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -173,6 +174,23 @@ class Family(DatahubPlugin):
         subprocess.Popen(["sh", "-c", "sleep 600 & echo; wait"], stdout=subprocess.DEVNULL)
         (ctx.work_dir.parent.parent / "started").touch()
         time.sleep(600)
+
+
+class Hungry(DatahubPlugin):
+    """Takes memory until it is stopped: by its limit, by the kernel, or by hand."""
+
+    class Config(PluginConfig):
+        """``all``, ``limited`` or ``killed``."""
+
+        way: str
+
+    def process(self, ctx: TaskContext[Config]) -> None:
+        if ctx.config.way == "limited":
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 30, resource.RLIM_INFINITY))
+        taken: list[bytes] = []
+        while ctx.config.way != "killed" or len(taken) < 10:
+            taken.append(b"x" * (16 << 20))
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Deaf(DatahubPlugin):
