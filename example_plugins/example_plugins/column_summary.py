@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from example_plugins.csv_stream import Kind, KindGuess
+from example_plugins.csv_stream import EARLIEST, LATEST, NUMERIC, TEMPORAL, Kind, KindGuess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,11 +22,8 @@ SHOWN_LENGTH = 100
 """Characters of a text value that a summary keeps."""
 
 FLOAT_MAX = float(np.finfo(np.float64).max)
-EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
-LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-
-NUMERIC = {Kind.INTEGER, Kind.NUMBER}
-TEMPORAL = {Kind.DATE, Kind.DATETIME, Kind.DATETIME_UTC}
+MICROSECONDS = 1_000_000
+"""In a second."""
 
 
 class ColumnSummary:
@@ -58,8 +55,10 @@ class ColumnSummary:
         texts = values.to_pylist()
         self.distinct.add(texts)
         self.top.add(texts, counts)
-        if self.kind in NUMERIC | TEMPORAL:
-            self.spread.add(_numbers(parsed), counts)
+        if self.kind in NUMERIC:
+            self.spread.add(parsed.to_numpy(), counts)
+        elif self.kind in TEMPORAL:
+            self.spread.add(_microseconds(parsed), counts, unit=MICROSECONDS)
 
     def as_json(self, top: int) -> dict[str, Any]:
         """The summary as JSON; of text and booleans, the ``top`` most frequent values."""
@@ -67,8 +66,8 @@ class ColumnSummary:
             "name": self.name,
             "type": str(self.kind),
             "nulls": self.nulls,
-            "distinct": self.distinct.count,
-            "distinct_is_exact": self.distinct.exact,
+            "distinct_texts": self.distinct.count,
+            "distinct_texts_are_exact": self.distinct.exact,
         }
         if self.kind in NUMERIC:
             return summary | self._numeric_json()
@@ -92,18 +91,21 @@ class ColumnSummary:
         spread = self.spread
         # A bin may begin at any time of the day, whatever the values do.
         edge_kind = Kind.DATETIME if self.kind is Kind.DATE else self.kind
+        edges = spread.histogram.edges * MICROSECONDS
         return {
             "min": as_time(spread.low or 0, self.kind),
             "max": as_time(spread.high or 0, self.kind),
             "histogram": {
-                "edges": [as_time(edge, edge_kind) for edge in spread.histogram.edges],
+                "edges": [as_time(edge, edge_kind) for edge in edges],
                 "counts": spread.histogram.counts.tolist(),
             },
         }
 
 
 class DistinctCount:
-    """How many distinct values there are: exact up to a limit, then an estimate.
+    """How many distinct texts there are: exact up to a limit, then an estimate.
+
+    Texts, not what they mean: ``0`` and ``-0`` are two. A column of numbers may yet become text.
 
     Keeps the smallest hashes seen. Hashes are evenly spread, so how far the ``limit`` smallest
     reach tells how many there are in all; the standard error is 1 / sqrt(limit).
@@ -115,7 +117,7 @@ class DistinctCount:
         self.exact = True
 
     def add(self, values: Sequence[str]) -> None:
-        """Take in a block's distinct values."""
+        """Take in a block's distinct texts."""
         hashes = [blake2b(value.encode(), digest_size=8).digest() for value in values]
         merged = np.union1d(self._smallest, np.frombuffer(b"".join(hashes), np.uint64))
         self.exact = self.exact and len(merged) <= self._limit
@@ -123,7 +125,7 @@ class DistinctCount:
 
     @property
     def count(self) -> int:
-        """The number of distinct values, or its estimate."""
+        """The number of distinct texts, or its estimate."""
         if self.exact:
             return len(self._smallest)
         reach = int(self._smallest[-1]) / 2**64
@@ -172,8 +174,11 @@ class Spread:
         """The mean; None without values, and where their sum is beyond what a float holds."""
         return self._sum / self._total if self._total and math.isfinite(self._sum) else None
 
-    def add(self, values: NDArray[Any], counts: NDArray[np.int64]) -> None:
-        """Take in a block's distinct values, integers or floats, and how often each occurs."""
+    def add(self, values: NDArray[Any], counts: NDArray[np.int64], unit: int = 1) -> None:
+        """Take in a block's distinct values, integers or floats, and how often each occurs.
+
+        The histogram's edges count ``unit``: a multiple of what the values count.
+        """
         finite = np.isfinite(values)
         values, counts = values[finite], counts[finite]
         if not len(values):
@@ -184,7 +189,7 @@ class Spread:
         self._total += int(counts.sum())
         with np.errstate(over="ignore"):
             self._sum += float(np.dot(values.astype(np.float64), counts))
-        self.histogram.add(values, counts)
+        self.histogram.add(values if unit == 1 else values / unit, counts)
 
 
 class Histogram:
@@ -263,23 +268,18 @@ def _finest_exponent(low: float, high: float, bins: int) -> int:
     return math.frexp(width)[1] - 1
 
 
-def _numbers(parsed: pa.Array) -> NDArray[Any]:
-    """Numbers as they are, dates and times as seconds since 1970."""
-    if pa.types.is_date(parsed.type):
-        parsed = parsed.cast(pa.timestamp("us"))
-    if pa.types.is_timestamp(parsed.type):
-        seconds: NDArray[Any] = parsed.cast(pa.int64()).to_numpy() / 1e6
-        return seconds
-    numbers: NDArray[Any] = parsed.to_numpy()
+def _microseconds(times: pa.Array) -> NDArray[np.int64]:
+    """Dates and times as microseconds since 1970: integers, because floats would round them."""
+    numbers: NDArray[np.int64] = times.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
     return numbers
 
 
-def as_time(seconds: float, kind: Kind) -> str:
-    """Seconds since 1970 in ISO 8601, within the years 1 to 9999."""
+def as_time(microseconds: float, kind: Kind) -> str:
+    """Microseconds since 1970 in ISO 8601, within the years 1 to 9999."""
     try:
-        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    except OverflowError:
-        moment = LATEST if seconds > 0 else EARLIEST
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    except OverflowError:  # the edge of a bin
+        moment = LATEST if microseconds > 0 else EARLIEST
     if kind is Kind.DATE:
         return moment.date().isoformat()
     text = moment.replace(tzinfo=None).isoformat()

@@ -6,6 +6,7 @@ import codecs
 import csv
 from collections import Counter
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,14 +27,16 @@ BLOCK_SIZE = 2 * 1024 * 1024
 
 OTHER_DELIMITERS = ",;\t|"
 
-
-_ARCHIVES = {
+_OTHER_FORMATS = {
     b"PK\x03\x04": "ZIP",
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
     b"\xfd7zXZ\0": "xz",
     b"\x28\xb5\x2f\xfd": "Zstandard",
     b"PAR1": "Parquet",
+    b"\x89PNG": "PNG",
+    b"%PDF-": "PDF",
+    b"\x7fELF": "ELF",
 }
 
 
@@ -57,6 +60,13 @@ class CsvConfig(PluginConfig):
         title="Null values",
         description="Fields that read exactly so count as missing.",
     )
+    max_columns: int = Field(
+        5_000,
+        ge=1,
+        le=20_000,
+        title="Most columns",
+        description="Memory grows with the columns, to some 400 MiB for 5,000.",
+    )
     max_failed_rows: int = Field(
         100_000,
         ge=0,
@@ -68,10 +78,16 @@ class CsvConfig(PluginConfig):
     @field_validator("encoding")
     @classmethod
     def _known(cls, encoding: str) -> str:
+        line = "a,b\n"
         try:
-            return codecs.lookup(encoding).name
-        except LookupError:
-            raise ValueError(f"no text encoding is called {encoding!r}") from None
+            encoding = codecs.lookup(encoding).name
+            lines = (line.encode(encoding) * 2).decode(encoding)
+        except (LookupError, UnicodeError):
+            lines = ""
+        # Not so where an encoding is none of text (hex), or of names only (punycode).
+        if lines.replace("\ufeff", "") != line * 2:
+            raise ValueError(f"no text encoding is called {encoding!r}")
+        return encoding
 
 
 class CsvReader:
@@ -100,7 +116,7 @@ class CsvReader:
         self.failed_rows = 0
 
     def __enter__(self) -> Self:
-        _refuse_archives(self._path)
+        _refuse_other_formats(self._path)
         with ExitStack() as opened:
             self.names = unique_names(self._open(opened))
             self._open_files = opened.pop_all()
@@ -140,16 +156,16 @@ class CsvReader:
     def _open(self, opened: ExitStack) -> list[str]:
         file = opened.enter_context(self._path.open("rb"))
         with self._readable_errors():
+            header = self._header()
+            self._check(header)
             try:
                 reader = arrow_csv.open_csv(file, **self._options())
             except pa.ArrowInvalid as error:
                 if "Empty CSV" in str(error):
-                    return self._lone_header()
+                    return header
                 raise
             self._reader = opened.enter_context(reader)
-            names = list(reader.schema.names)
-        self._check_delimiter(names)
-        return names
+            return list(reader.schema.names)
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -172,15 +188,22 @@ class CsvReader:
         self.failed_rows += 1
         return "skip" if self.failed_rows <= self._config.max_failed_rows else "error"
 
-    def _lone_header(self) -> list[str]:
-        """The columns of a file that ends with its header, where Arrow finds none."""
+    def _header(self) -> list[str]:
+        """The names as they are written, at the price of one line: Arrow reads a block or more."""
         with self._path.open(encoding=self._config.encoding, newline="") as text:
-            header = next(csv.reader(text, delimiter=self._config.delimiter), [])
-        if not header:
-            raise PluginError("the file is empty: it has no line with the columns' names")
-        return header
+            if text.read(1) != "\ufeff":
+                text.seek(0)
+            lines = iter(lambda: text.readline(BLOCK_SIZE), "")
+            return next(filter(None, csv.reader(lines, delimiter=self._config.delimiter)), [])
 
-    def _check_delimiter(self, names: list[str]) -> None:
+    def _check(self, names: list[str]) -> None:
+        if not names:
+            raise PluginError("the file is empty: it has no line with the columns' names")
+        if len(names) > self._config.max_columns:
+            raise PluginError(
+                f"the file has {len(names):,} columns; `max_columns` is "
+                f"{self._config.max_columns:,}"
+            )
         others = [mark for mark in OTHER_DELIMITERS if mark in names[0]]
         if len(names) == 1 and others:
             raise PluginError(
@@ -196,8 +219,8 @@ class CsvReader:
             raise PluginError(self._explain(error)) from error
 
     def _explain(self, error: Exception) -> str:
-        if isinstance(error, UnicodeError) or "UTF8" in str(error):
-            return f"the file is not {self._config.encoding} text; set `encoding` to what it is"
+        if isinstance(error, csv.Error):
+            return "a column's name is very long; is a quotation mark left open?"
         if "straddling" in str(error):
             limit = BLOCK_SIZE // 1024**2
             return f"a row is longer than {limit} MiB; is a quotation mark left open?"
@@ -206,7 +229,10 @@ class CsvReader:
                 f"more than {self._config.max_failed_rows:,} rows have another number of fields "
                 "than the header; is `delimiter` right?"
             )
-        return f"the file cannot be read as CSV: {error}"
+        # Arrow quotes a row that it could not decode with U+FFFD in the place of the odd bytes.
+        if isinstance(error, UnicodeError) or "UTF8" in str(error) or "\ufffd" in str(error):
+            return f"the file is not {self._config.encoding} text; set `encoding` to what it is"
+        return f"the file cannot be read as CSV: {error!r:.200}"
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
@@ -245,6 +271,12 @@ ARROW_TYPES = {
     Kind.DATETIME_UTC: pa.timestamp("us", "UTC"),
     Kind.TEXT: pa.string(),
 }
+
+NUMERIC = {Kind.INTEGER, Kind.NUMBER}
+TEMPORAL = {Kind.DATE, Kind.DATETIME, Kind.DATETIME_UTC}
+
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+LATEST = datetime.max.replace(tzinfo=UTC)
 
 # A leading zero or plus is part of a code (a ZIP code, a telephone number), not of a number.
 _WHOLE = r"^-?(0|[1-9][0-9]*)$"
@@ -295,12 +327,12 @@ class KindGuess:
         return _WIDER[kind]
 
 
-def _refuse_archives(path: Path) -> None:
+def _refuse_other_formats(path: Path) -> None:
     with path.open("rb") as file:
         begins = file.read(8)
-    for magic, kind in _ARCHIVES.items():
+    for magic, kind in _OTHER_FORMATS.items():
         if begins.startswith(magic):
-            raise PluginError(f"{path.name} is a {kind} file and no CSV: unpack it first")
+            raise PluginError(f"the input is in the format {kind}, not CSV: convert or unpack it")
 
 
 def parse(texts: pa.Array, kind: Kind) -> pa.Array:
@@ -321,6 +353,14 @@ def _parse_strictly(texts: pa.Array, kind: Kind) -> pa.Array | None:
     try:
         if kind is Kind.NUMBER:
             trimmed.filter(pc.match_substring_regex(trimmed, _WHOLE)).cast(pa.int64())
-        return trimmed.cast(ARROW_TYPES[kind])
+        parsed = trimmed.cast(ARROW_TYPES[kind])
     except pa.ArrowInvalid:
         return None
+    return parsed if kind not in TEMPORAL or _in_years_1_to_9999(parsed) else None
+
+
+def _in_years_1_to_9999(times: pa.Array) -> bool:
+    """Whether Python can read these dates or times, which Arrow writes for other years as well."""
+    times = times.cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
+    early, late = pc.less(times, EARLIEST), pc.greater(times, LATEST)
+    return not pc.any(pc.or_(early, late)).as_py()

@@ -7,6 +7,7 @@ import lzma
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from io import BytesIO
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
@@ -62,6 +63,9 @@ RATIO_FROM = 100 * MiB
 PICTURE_BYTES = 128 * MiB
 PICTURE_PIXELS = 64_000_000
 """At 4 bytes each, this and its copies bound the memory."""
+NAME_BYTES = 200
+FOLDERS = 16
+"""No file system takes names of any length, and ZIP takes 65,535 bytes with all folders."""
 
 
 class PictureError(Exception):
@@ -237,16 +241,19 @@ def safe_names(names: Iterator[str], suffix: str) -> Iterator[str]:
     """Names for the thumbnails: as given, with the new suffix, but safe to unpack and unique.
 
     No name leads out of the folder it is unpacked into, and none differs from another by case
-    alone: ``../a.png`` gives ``a.jpg``, and ``A.gif`` then ``A (2).jpg``.
+    alone: ``../a.png`` gives ``a.jpg``, and ``A.gif`` then ``A (2).jpg``. Long names are cut
+    short, and of more than ``FOLDERS`` folders the innermost are kept.
     """
     taken: set[str] = set()
+    numbers = Counter[str]()  # the last one given, by stem: to begin anew would take n² steps
     for name in names:
-        parts = [safe_part(part) for part in name.replace("\\", "/").split("/")]
-        stem = str(PurePosixPath(*filter(None, parts)).with_suffix(""))
-        candidate, number = f"{stem}{suffix}", 1
+        *folders, file = name.replace("\\", "/").split("/")
+        parts = [*map(safe_part, folders[-FOLDERS:]), safe_part(PurePosixPath(file).stem)]
+        stem = "/".join(filter(None, parts))
+        candidate, key = f"{stem}{suffix}", stem.casefold()
         while candidate.casefold() in taken:
-            number += 1
-            candidate = f"{stem} ({number}){suffix}"
+            numbers[key] += 1
+            candidate = f"{stem} ({numbers[key] + 1}){suffix}"
         taken.add(candidate.casefold())
         yield candidate
 
@@ -254,7 +261,7 @@ def safe_names(names: Iterator[str], suffix: str) -> Iterator[str]:
 def safe_part(part: str) -> str:
     """A folder's or file's name with nothing in it that any system treats specially."""
     kept = "".join("_" if mark in '<>:"|?*' or not mark.isprintable() else mark for mark in part)
-    return kept.strip(" .")
+    return kept.encode()[:NAME_BYTES].decode(errors="ignore").strip(" .")
 
 
 def write_report(

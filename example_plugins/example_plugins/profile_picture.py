@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from example_plugins.column_summary import NUMERIC, TEMPORAL, ColumnSummary, as_time, shortened
-from example_plugins.csv_stream import Kind
+from example_plugins.column_summary import MICROSECONDS, ColumnSummary, as_time, shortened
+from example_plugins.csv_stream import NUMERIC, TEMPORAL, Kind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,7 +102,8 @@ def _draw_histogram(axes: Axes, summary: ColumnSummary) -> None:
         _write(axes, "no finite values")
         return
     if summary.kind in TEMPORAL:
-        edges = np.array([as_time(edge, Kind.DATETIME) for edge in edges], "datetime64[us]")
+        times = [as_time(edge * MICROSECONDS, Kind.DATETIME) for edge in edges]
+        edges = np.array(times, "datetime64[us]")
         locator = AutoDateLocator(minticks=3, maxticks=5)  # type: ignore[no-untyped-call]  # matplotlib's
         axes.xaxis.set_major_locator(locator)
         formatter = ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]  # too

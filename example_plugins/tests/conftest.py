@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import os
 import random
@@ -116,10 +117,16 @@ STEADY_ALLOCATION = {
 }
 
 
-def peak_memory(plugin: type[DatahubPlugin], source: Path) -> int:
-    """Bytes of memory that a process of its own takes at the most to run ``plugin``."""
+def measure_memory(
+    plugin: type[DatahubPlugin], source: Path, *, shrink: int = 1, **config: Any
+) -> int:
+    """Bytes of memory that a process of its own takes at the most to run ``plugin``.
+
+    ``shrink`` divides the sizes of blocks and row groups.
+    """
     script = str(Path(__file__).with_name("peak_memory.py"))
-    command = [sys.executable, script, f"{plugin.__module__}:{plugin.__name__}", str(source)]
+    name = f"{plugin.__module__}:{plugin.__name__}"
+    command = [sys.executable, script, name, str(source), str(shrink), json.dumps(config)]
     environment = os.environ | STEADY_ALLOCATION
     output = subprocess.run(command, check=True, capture_output=True, env=environment).stdout
     return int(output) * 1024
@@ -140,17 +147,23 @@ def write_random_csv(path: Path, megabytes: int) -> None:
 
 
 @pytest.fixture
-def memory_growth(tmp_path: Path) -> Callable[[type[DatahubPlugin]], int]:
-    """How many bytes more memory a plugin takes for a CSV file of 150 MB than for one of 50 MB.
+def peak_memory() -> Callable[..., int]:
+    return measure_memory
 
-    The small one is large enough to fill every buffer and table to its bound.
+
+@pytest.fixture
+def memory_growth(tmp_path: Path) -> Callable[..., int]:
+    """How many bytes more memory a plugin takes for a CSV file of 24 MB than for one of 6 MB.
+
+    With smaller blocks the small one is large enough to fill every buffer and table to its bound.
     """
 
-    def measure(plugin: type[DatahubPlugin]) -> int:
+    def measure(plugin: type[DatahubPlugin], **config: Any) -> int:
         small, large = tmp_path / "small.csv", tmp_path / "large.csv"
-        write_random_csv(small, 50)
-        write_random_csv(large, 150)
-        return peak_memory(plugin, large) - peak_memory(plugin, small)
+        write_random_csv(small, 6)
+        write_random_csv(large, 24)
+        peaks = [measure_memory(plugin, path, shrink=16, **config) for path in (small, large)]
+        return peaks[1] - peaks[0]
 
     return measure
 

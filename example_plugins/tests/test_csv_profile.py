@@ -1,8 +1,14 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import random
+import sys
+import tracemalloc
 from collections import Counter
+from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +22,6 @@ from plugin_framework import PluginError, TaskCancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -41,7 +46,10 @@ def test_flights_agree_with_pandas(profile: Callable[..., Any], flights: Path) -
     for name, column in found["columns"].items():
         expected = table[name]
         assert column["nulls"] == expected.isna().sum()
-        assert (column["distinct"], column["distinct_is_exact"]) == (expected.nunique(), True)
+        assert (column["distinct_texts"], column["distinct_texts_are_exact"]) == (
+            expected.nunique(),
+            True,
+        )
         if column["type"] == "integer":
             assert (column["min"], column["max"]) == (expected.min(), expected.max())
             assert column["mean"] == pytest.approx(expected.mean(), rel=1e-12)
@@ -67,7 +75,7 @@ def test_small_tables_agree_with_the_csv_module(
     for name, column in found["columns"].items():
         values = [row[name] for row in rows if row[name] not in {"", "NA"}]
         assert column["nulls"] == len(rows) - len(values)
-        assert column["distinct"] == len(set(values))
+        assert column["distinct_texts"] == len(set(values))
         if column["type"] in {"integer", "number"}:
             numbers = [float(value) for value in values]
             assert (column["min"], column["max"]) == (min(numbers), max(numbers))
@@ -112,7 +120,7 @@ def test_types(profile: Callable[..., Any], values: list[str], kind: str) -> Non
 def test_a_late_odd_value_turns_numbers_into_text(profile: Callable[..., Any]) -> None:
     rows = "".join(f"{number % 50}\n" for number in range(2_000_000)) + "odd\n"
     column = profile("value\n" + rows)["columns"]["value"]
-    assert (column["type"], column["distinct"]) == ("text", 51)
+    assert (column["type"], column["distinct_texts"]) == ("text", 51)
     assert column["histogram"]["counts"][0] == 40_000
 
 
@@ -140,7 +148,7 @@ def test_other_encodings(profile: Callable[..., Any], encoding: str) -> None:
     [
         (b"", {}, "empty"),
         (b"\n\n", {}, "empty"),
-        (b"PK\x03\x04rest", {}, "is a ZIP file and no CSV: unpack it first"),
+        (b"PK\x03\x04rest", {}, "in the format ZIP, not CSV: convert or unpack it"),
         (b"a,b\ncaf\xe9,1\n", {}, "encoding"),
         (b"caf\xe9,b\n1,1\n", {}, "encoding"),
         (b"caf\xe9,b", {}, "encoding"),
@@ -148,6 +156,7 @@ def test_other_encodings(profile: Callable[..., Any], encoding: str) -> None:
         (b"a;b\n1;2\n", {}, "delimiter"),
         (b"a,b\n" + b"x\n" * 11, {"max_failed_rows": 10}, "another number of fields"),
         (b'a,b\n"' + b"x,1\n" * 2_000_000, {}, "quotation mark"),
+        (b'a,"b\n' + b"x,1\n" * 200_000, {}, "quotation mark"),
     ],
 )
 def test_unreadable_files(
@@ -211,8 +220,99 @@ def test_cancel(run: Callable[..., Any], flights: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_file(memory_growth: Callable[..., int]) -> None:
-    # Half of what the file grows by; buffers still settle between the two sizes.
-    assert memory_growth(CsvProfile) < 48 * 1024**2
+    # Half of what the file grows by.
+    assert memory_growth(CsvProfile, picture="none") < 9 * 1024**2
+
+
+def test_memory_of_the_most_columns(peak_memory: Callable[..., int], tmp_path: Path) -> None:
+    most = CsvProfile.Config().max_columns
+    source = random.Random(7)
+    with (tmp_path / "wide.csv").open("w") as file:
+        file.write(",".join(f"column{number}" for number in range(most)) + "\n")
+        for _ in range(10):
+            file.write(",".join(source.randbytes(40).hex() for _ in range(most)) + "\n")
+    assert peak_memory(CsvProfile, tmp_path / "wide.csv", picture="none") < 400 * 1024**2
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\n1,2\n"])
+def test_too_many_columns_are_refused_at_once(run: Callable[..., Any], ending: str) -> None:
+    header = ",".join(["a"] * 300_000) + ending
+    tracemalloc.start()
+    try:
+        with pytest.raises(PluginError, match="300,000 columns; `max_columns` is 5,000"):
+            run(CsvProfile, header.encode())
+        assert tracemalloc.get_traced_memory()[1] < 64 * 1024**2
+    finally:
+        tracemalloc.stop()
+
+
+def test_most_columns_can_be_set(run: Callable[..., Any]) -> None:
+    names = b'\xef\xbb\xbf\n"a\n,",b,c\n1,2,3\n'
+    assert run(CsvProfile, names, picture="none", max_columns=3).result["columns"] == 3
+    with pytest.raises(PluginError, match="3 columns; `max_columns` is 2"):
+        run(CsvProfile, names, picture="none", max_columns=2)
+
+
+def test_distinct_texts_are_not_values(profile: Callable[..., Any]) -> None:
+    columns = profile("a,b\n0,1.0\n-0,1.00\n0,1.0\n")["columns"]
+    assert [columns[name]["type"] for name in "ab"] == ["integer", "number"]
+    assert [columns[name]["distinct_texts"] for name in "ab"] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        ("0001-01-01T00:00:00.000001", "9999-12-31T23:59:59.999999"),
+        ("0001-01-01T00:00:00.000001Z", "9999-12-31T23:59:59.999999Z"),
+        ("0001-01-01", "9999-12-31"),
+    ],
+)
+def test_times_keep_their_fractions(profile: Callable[..., Any], low: str, high: str) -> None:
+    column = profile(f"id,time\n1,{high}\n2,{low}\n")["columns"]["time"]
+    assert (column["min"], column["max"]) == (low, high)
+    assert sum(column["histogram"]["counts"]) == 2
+
+
+@pytest.mark.parametrize("encoding", ["rot13", "hex", "punycode", "undefined", "zlib", "nonsense"])
+def test_encodings_that_are_none_of_text(encoding: str) -> None:
+    with pytest.raises(ValueError, match="no text encoding"):
+        CsvProfile.Config(encoding=encoding)
+
+
+@pytest.mark.parametrize("name", ["utf-8-sig", "UTF_16", "utf-7", "gb18030", "cp037", "shift-jis"])
+def test_encodings_of_text(profile: Callable[..., Any], name: str) -> None:
+    assert list(profile("a,b\n1,2\n".encode(name), encoding=name)["columns"]) == ["a", "b"]
+
+
+PICTURE = BytesIO()
+Image.effect_noise((99, 99), 50).save(PICTURE, "PNG")
+
+
+# Arrow complains aside of a row that it cannot decode, before it raises.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        gzip.compress(b"a,b\n1,2\n" * 1000),
+        PICTURE.getvalue(),
+        b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\nstream\n\x00\x9b,\x1b,\r\n",
+        Path(sys.executable).read_bytes()[:500_000],
+    ],
+    ids=["gzip", "PNG", "PDF", "ELF"],
+)
+def test_other_formats(run: Callable[..., Any], data: bytes, encoding: str) -> None:
+    with pytest.raises(PluginError, match=r"in the format \w+, not CSV") as caught:
+        run(CsvProfile, data, encoding=encoding)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # as above
+@pytest.mark.parametrize("odd", [b"caf\xe9,1,\x1b[31m\n", b"\x00\x01\xff,2,3\n"])
+def test_binary_rows_are_not_quoted(run: Callable[..., Any], odd: bytes) -> None:
+    with pytest.raises(PluginError, match="is not utf-8 text") as caught:
+        run(CsvProfile, b"a,b\n" + b"1,2\n" * 9000 + odd)
+    assert str(caught.value).isprintable()
 
 
 def test_distinct_count_is_exact_and_then_estimated() -> None:

@@ -193,6 +193,26 @@ def test_names_are_safe_and_unique() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.timeout(30)  # less than a second, but minutes where the steps are n²
+def test_as_many_equal_names_as_there_may_be() -> None:
+    most = image_thumbnails.MOST_ENTRIES // 2
+    given = [f"a ({number}).png" for number in range(most)] + ["A.png"] * most
+    names = list(safe_names(iter(given), ".jpg"))
+    assert len({name.casefold() for name in names}) == 2 * most
+    assert names[-1] == f"A ({2 * most - 2}).jpg"
+
+
+def test_a_name_too_long_for_zip_is_cut_short(thumbnails: Callable[..., Any]) -> None:
+    long, deep = "x" * 60_000, "y/" * 30_000
+    archive = packed({f"{long}.png": LOGO, f"{deep}a.png": LOGO, "good.png": LOGO})
+    # Without the flag that says UTF-8, each such byte is an é, which takes two bytes in UTF-8.
+    archive = archive.replace(b"x" * 60_000, b"\x82" * 60_000)
+    archive = archive.replace(b"y/" * 30_000, b"\xb0/" * 30_000)
+    result, images, _ = thumbnails(archive)
+    assert result["success_counts"] == 3
+    assert list(images) == ["é" * 100 + ".jpg", "░/" * 16 + "a.jpg", "good.jpg"]
+
+
 def test_archive_without_pictures(thumbnails: Callable[..., Any]) -> None:
     result, images, _ = thumbnails({"folder/": b"", "notes.txt": b"hello"})
     assert result["total_counts"] == 0
