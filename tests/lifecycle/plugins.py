@@ -31,7 +31,6 @@ class Copies(DatahubPlugin):
         (deep / "copy.bin").write_bytes(data)
         (ctx.output_dir / "empty").touch()
         (ctx.output_dir / "link").symlink_to(deep / "copy.bin")
-        (ctx.output_dir / "dangling").symlink_to("nowhere")
         sent = ctx.output_dir / "sent.bin"
         sent.write_bytes(data[:10])
         ctx.upload(ctx.output_dir / "a" / ".." / "sent.bin", name="by hand.bin")
