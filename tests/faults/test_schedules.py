@@ -12,7 +12,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,7 +33,7 @@ from tests.faults.scheduled import WEATHER, Crash, Datahub, Parked, SteppedRepor
 from tests.strict_rules import TERMINAL
 
 SUBTASK = "s"
-TEMPLATE = Path(tempfile.mkdtemp(prefix="schedules-")) / "journal.sqlite3"
+TEMPLATE = Path(tempfile.gettempdir()) / f"schedules-{os.getpid()}" / "journal.sqlite3"
 SETTINGS = load_settings(
     base_url="http://127.0.0.1:9", grace_seconds=0, heartbeat_seconds=1, poll_seconds=1
 )
@@ -244,20 +244,49 @@ class Schedule(RuleBasedStateMachine):
             self._next()
 
 
-def test_a_subtask_ends_once_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def stepped(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(runner, "Reporter", SteppedReporter)
     Journal(TEMPLATE).close()
-    try:
-        search(
-            Schedule,
-            settings=settings(
-                max_examples=int(os.environ.get("SCHEDULES", "200")),
-                stateful_step_count=30,
-                derandomize=True,
-                database=None,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-    finally:
-        shutil.rmtree(TEMPLATE.parent)
+    yield
+    shutil.rmtree(TEMPLATE.parent)
+
+
+def test_a_subtask_ends_once_whatever_happens() -> None:
+    search(
+        Schedule,
+        settings=settings(
+            max_examples=int(os.environ.get("SCHEDULES", "200")),
+            stateful_step_count=30,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_a_lost_cancel_is_not_taken_for_the_one_that_was_asked_for() -> None:
+    """Notify says 4 since it was asked for: that does not say that ours arrived."""
+    schedule = Schedule()
+    schedule.start(on_shutdown="cancel", on_interrupted="resume")
+    schedule.ask(4)
+    schedule.signal()
+    schedule.checkpoint()
+    schedule.trouble(["lost request"])
+    schedule.deliver()
+    assert schedule.hub.statuses == [1, 4]
+    schedule.exit(0)
+    schedule.teardown()
+
+
+def test_an_ending_that_datahub_has_is_not_sent_again_by_the_next_start() -> None:
+    schedule = Schedule()
+    schedule.start(on_shutdown="fail", on_interrupted="resume")
+    schedule.finish(1)
+    schedule.trouble(["crash after"])
+    schedule.deliver()
+    schedule.start(on_shutdown="fail", on_interrupted="resume")
+    assert schedule.outcome.delivered
+    assert schedule.hub.repeats == 0
+    schedule.teardown()
