@@ -153,15 +153,15 @@ def peak_memory() -> Callable[..., int]:
 
 @pytest.fixture
 def memory_growth(tmp_path: Path) -> Callable[..., int]:
-    """How many bytes more memory a plugin takes for a CSV file of 24 MB than for one of 6 MB.
+    """How many bytes more memory a plugin takes for a CSV file of 14 MB than for one of 4 MB.
 
     With smaller blocks the small one is large enough to fill every buffer and table to its bound.
     """
 
     def measure(plugin: type[DatahubPlugin], **config: Any) -> int:
         small, large = tmp_path / "small.csv", tmp_path / "large.csv"
-        write_random_csv(small, 6)
-        write_random_csv(large, 24)
+        write_random_csv(small, 4)
+        write_random_csv(large, 14)
         peaks = [measure_memory(plugin, path, shrink=16, **config) for path in (small, large)]
         return peaks[1] - peaks[0]
 
