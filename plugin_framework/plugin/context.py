@@ -150,8 +150,8 @@ class TaskContext(Generic[ConfigT_co]):
         attempt: 1, and one more each time the subtask is started again.
         log: a logger whose records reach the supervisor's log.
         work_dir: a private folder, kept across attempts.
-        output_dir: every file in here when ``process`` returns is uploaded. It is kept across attempts
-            too: write a file elsewhere in ``work_dir`` and move it here once it is whole.
+        output_dir: every file in here when ``process`` returns is uploaded. It is kept across
+            attempts, too: make a file elsewhere in ``work_dir``, and move it here once it is whole.
         state: what ``save_state`` saved, there again at the next attempt.
     """
 
