@@ -72,6 +72,17 @@ class Work(DatahubPlugin):
         return {"sha256": hashlib.sha256(data).hexdigest(), "run": time.time_ns()}
 
 
+def what_is(pid: str) -> str:
+    """The command line and state of a process, for complaints."""
+    try:
+        line = Path("/proc", pid, "cmdline").read_text(errors="replace").replace("\0", " ")
+        status = Path("/proc", pid, "status").read_text(errors="replace").splitlines()
+    except OSError as error:
+        return str(error.strerror)
+    facts = [part for part in status if part.startswith(("State", "PPid", "Threads"))]
+    return f"{line}({', '.join(facts)})"
+
+
 @dataclass
 class Findings:
     """What was counted over all batches; ``hit`` is where each kill found each subtask."""
@@ -179,7 +190,8 @@ class Batch:
         deadline = time.monotonic() + 10
         while left := [pid for _, *pids in self._marks() for pid in pids if alive(int(pid))]:
             if time.monotonic() > deadline:
-                self._complain(f"processes outlived their supervisor: {left}")
+                named = [f"{pid} {what_is(pid)}" for pid in left]
+                self._complain(f"processes outlived their supervisor: {named}")
                 break
             time.sleep(0.01)
 

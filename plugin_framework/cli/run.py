@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import queue
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -169,20 +169,25 @@ def _as_line(outcome: TaskOutcome) -> str:
 def _handle_signals() -> Callable[[Run], None]:
     """Have SIGTERM and SIGINT end the command; returns what hands them to a run.
 
-    A run ends its task as ON_SHUTDOWN says, and at a second signal at once.
+    A run ends its task as ON_SHUTDOWN says, and at a second signal at once. It is told by a thread:
+    a handler may interrupt any line, one that holds a lock too; and where another thread than the
+    main one receives a signal, no handler is called as long as the main one waits.
     """
+    received, wakeup = socket.socketpair()
+    wakeup.setblocking(False)
     current: Run | None = None
-    # A handler may interrupt any line, one that holds a lock too: it takes none itself.
-    numbers: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def handle(number: int, _frame: object) -> None:
         if current is None or not current.running:
             sys.exit(128 + number)
-        numbers.put(number)
 
     def pass_on(run: Run) -> None:
-        while True:
-            run.shutdown(numbers.get())
+        while numbers := received.recv(64):
+            while not run.running:
+                threading.Event().wait(0.01)
+            for number in numbers:
+                if number in {signal.SIGTERM, signal.SIGINT}:
+                    run.shutdown(number)
 
     def obey(run: Run) -> None:
         nonlocal current
@@ -191,6 +196,7 @@ def _handle_signals() -> Callable[[Run], None]:
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
+    signal.set_wakeup_fd(wakeup.detach(), warn_on_full_buffer=False)
     return obey
 
 
