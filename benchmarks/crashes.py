@@ -63,13 +63,29 @@ class Work(DatahubPlugin):
     def process(self, ctx: TaskContext[Any]) -> dict[str, Any]:
         """Do it."""
         child = subprocess.Popen(["sleep", "600"], start_new_session=True)
-        mark = f"{ctx.subtask_id} {os.getpid()} {os.getppid()} {child.pid}\n"
+        processes = map(identity, (os.getpid(), os.getppid(), child.pid))
+        mark = f"{ctx.subtask_id} {' '.join(processes)}\n"
         with open(ctx.config.marks, "a", encoding="ascii") as marks:  # noqa: PTH123 - appends at once
             marks.write(mark)
         data = ctx.download().read_bytes()
         (ctx.output_dir / "reversed.bin").write_bytes(data[::-1])
         # A second run would return something else: two endings could not pass for one.
         return {"sha256": hashlib.sha256(data).hexdigest(), "run": time.time_ns()}
+
+
+def identity(pid: int) -> str:
+    """A process, told apart from any later one of the same number by when it started."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    return f"{pid}@{stat.rpartition(')')[2].split()[19]}"
+
+
+def lives(process: str) -> bool:
+    """Whether the process of that identity is still there."""
+    pid = int(process.partition("@")[0])
+    try:
+        return alive(pid) and identity(pid) == process
+    except OSError:
+        return False
 
 
 def what_is(pid: str) -> str:
@@ -188,9 +204,9 @@ class Batch:
         ended = self._ask(STATE, "SELECT subtask_id FROM reports WHERE outcome IS NOT NULL")
         self._settled = {name: marks[name] for (name,) in ended}
         deadline = time.monotonic() + 10
-        while left := [pid for _, *pids in self._marks() for pid in pids if alive(int(pid))]:
+        while left := [one for _, *them in self._marks() for one in them if lives(one)]:
             if time.monotonic() > deadline:
-                named = [f"{pid} {what_is(pid)}" for pid in left]
+                named = [what_is(one.partition("@")[0]) for one in left]
                 self._complain(f"processes outlived their supervisor: {named}")
                 break
             time.sleep(0.01)
