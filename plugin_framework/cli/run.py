@@ -36,6 +36,10 @@ def _unicode(
     return given
 
 
+REST_SECONDS = 5.0
+"""How long a run that is over waits for what else is being delivered."""
+
+
 @click.command("run", short_help="Run one subtask, against Datahub or on a local file.")
 @click.argument("name", required=False, callback=_unicode)
 @click.option(
@@ -152,12 +156,25 @@ def _run_remote(
     observers: Mapping[str, object],
     on_run: Callable[[Run], None],
 ) -> TaskOutcome:
+    from plugin_framework.engines.delivery import deliver_the_rest  # noqa: PLC0415 - loaded late
     from plugin_framework.engines.local import LocalEngine  # noqa: PLC0415 - loaded late
 
     with LocalEngine(plugin, settings, observers=observers) as engine:
         run = engine.run(**task)
         on_run(run)
-        return run.execute()
+        over = threading.Event()
+        rest = threading.Thread(
+            target=deliver_the_rest,
+            args=(settings, task["subtask_id"]),
+            kwargs={"begun": lambda: run.running or over.is_set()},
+            daemon=True,
+        )
+        rest.start()
+        outcome = run.execute()
+        over.set()
+        if outcome.delivered and outcome.signal is None:
+            rest.join(REST_SECONDS)
+        return outcome
 
 
 def _as_line(outcome: TaskOutcome) -> str:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 
-from plugin_framework.engines.local import datahub_client
-from plugin_framework.errors import RejectedError, TaskLockedError
+from plugin_framework.engines.local import JOURNAL, datahub_client
+from plugin_framework.errors import DatahubError, RejectedError, TaskLockedError
 from plugin_framework.journal.journal import Journal
 from plugin_framework.journal.records import Record
 from plugin_framework.lifecycle.folders import remove_work_dir, subtask_lock
 from plugin_framework.lifecycle.reporter import Delivery, Reporter
 from plugin_framework.protocol.client import DatahubClient
 from plugin_framework.settings import Settings
+
+POLL_SECONDS = 0.05
+
+log = logging.getLogger("datahub.delivery")
 
 
 def deliver_kept(
@@ -36,6 +42,24 @@ def deliver_kept(
                 give_up_at = time.monotonic() + settings.delivery_deadline
             left = max(give_up_at - time.monotonic(), 0)
             yield record, _deliver(settings, journal, client, record, left)
+
+
+def deliver_the_rest(settings: Settings, subtask_id: str, *, begun: Callable[[], bool]) -> None:
+    """Deliver what was kept of all subtasks but one, which is being run, once it has ``begun``.
+
+    What goes wrong is logged: it is tried again at the next start.
+    """
+    while not begun():
+        threading.Event().wait(POLL_SECONDS)
+    try:
+        with closing(Journal(settings.state_dir / JOURNAL)) as journal:
+            records = journal.records.all()
+            kept = [one for one in records if one.pending and one.subtask_id != subtask_id]
+            for record, delivery in deliver_kept(settings, journal, kept):
+                outcome = "delivered" if delivery.done else delivery.error
+                log.info("what was kept of subtask %s: %s", record.subtask_id, outcome)
+    except DatahubError as error:
+        log.warning("what was kept of other subtasks: %s", error)
 
 
 def _reach(client: DatahubClient, record: Record, patience: float) -> None:

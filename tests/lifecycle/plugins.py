@@ -290,3 +290,14 @@ class Chatters(DatahubPlugin):
         for _ in range(20):
             ctx.log.info("a" * 65536)
             os.write(1, b"http://" * 40_000)
+
+
+class Leaves(DatahubPlugin):
+    """Ends its Datahub while it works, so that its result is kept."""
+
+    isolation = "thread"
+    datahub: ClassVar[Any] = None
+
+    def process(self, ctx: TaskContext[Any]) -> Mapping[str, Any]:
+        self.datahub.stop()
+        return {"kept": True}
