@@ -67,7 +67,7 @@ class UploadRequest(WireModel):
 
     subtask_id: str
     file_name: str
-    file_size: int = Field(ge=0)
+    file_size: int = Field(ge=0, le=2**63 - 1)
     chunk_size: int | None = Field(None, ge=MINIMUM_PART_SIZE)
 
     def body(self, fields: Literal["sample", "joined"] = "sample") -> dict[str, Any]:

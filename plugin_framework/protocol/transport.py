@@ -204,4 +204,6 @@ def trust(ca_bundle: Path | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=ca_bundle)
     except OSError as error:
         reason = error.strerror or "not certificates in PEM form"
-        raise ConfigurationError(f"CA bundle {ca_bundle}: {reason}") from None
+        raise ConfigurationError(
+            f"DATAHUB_CA_BUNDLE (or SSL_CERT_FILE) {ca_bundle}: {reason}"
+        ) from None

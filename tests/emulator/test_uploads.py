@@ -133,6 +133,7 @@ def test_both_spellings_are_taken(plugin: Plugin, store: Store, running: str) ->
         {"file_name": None},
         {"file_name": 1},
         {"file_size": -1},
+        {"file_size": 10**30},
         {"file_size": "1"},
         {"file_size": 1.0},
         {"chunk_size": 5 * MIB - 1},
