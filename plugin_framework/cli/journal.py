@@ -92,7 +92,8 @@ def show_command(subtask_id: str, html: Path | None, *, as_json: bool) -> None:
 def deliver_command(subtask_ids: tuple[str, ...]) -> None:
     """Deliver what is kept, of all subtasks or of those given. No plugin is run.
 
-    Takes at most DATAHUB_DELIVERY_DEADLINE seconds. A subtask that is running is left to its run.
+    Takes at most DATAHUB_STARTUP_DEADLINE seconds to reach Datahub, and DATAHUB_DELIVERY_DEADLINE
+    seconds from then on. A subtask that is running is left to its run.
 
     \b
     Exit codes:
