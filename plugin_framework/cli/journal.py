@@ -169,11 +169,19 @@ def _opened() -> Iterator[tuple[Settings, Journal]]:
 
 
 def _named(journal: Journal, subtask_ids: Sequence[str]) -> list[Record]:
-    found = {one: journal.records.find(one) for one in subtask_ids}
+    # What is not UTF-8 was never journalled, and cannot be asked for.
+    found = {one: journal.records.find(one) if _is_text(one) else None for one in subtask_ids}
     unknown = [one for one, record in found.items() if record is None]
     if unknown:
         raise click.UsageError(f"the journal knows no subtask {', '.join(map(_text, unknown))}")
     return [record for record in found.values() if record is not None]
+
+
+def _is_text(given: str) -> bool:
+    try:
+        return bool(given.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _table(records: Sequence[Record]) -> Iterator[str]:

@@ -237,6 +237,7 @@ def test_prune_all_takes_what_is_settled_however_young(state: Path) -> None:
     ("arguments", "problem"),
     [
         (("show", "nobody"), "the journal knows no subtask nobody"),
+        (("show", "\udcff"), "the journal knows no subtask "),
         (("deliver", "nobody"), "DATAHUB_BASE_URL is not set"),
         (("prune", "--force", "nobody"), "the journal knows no subtask nobody"),
         (("prune", "--older-than", "-1"), "Invalid value for '--older-than'"),
