@@ -26,8 +26,7 @@ DatahubError
 └── TaskError                   the task failed (status 5)
     ├── PluginError               raised by authors: a message for people
     ├── InvalidResultError        what process returned cannot be sent
-    ├── PluginCrashedError        the plugin's process died
-    └── TaskTimeoutError          the task ran longer than it may
+    └── PluginCrashedError        the plugin's process died
 
 TaskInterrupted                 a BaseException: ``except Exception`` must not swallow it
 └── TaskCancelled                 raised in the author's code at a checkpoint
@@ -181,10 +180,6 @@ class InvalidResultError(TaskError):
 
 class PluginCrashedError(TaskError):
     """The plugin's process died: killed by a signal, by ``os._exit``, or out of memory."""
-
-
-class TaskTimeoutError(TaskError):
-    """The task took longer than ``timeout_seconds``."""
 
 
 class TaskInterrupted(BaseException):
