@@ -63,22 +63,32 @@ class ForkServer:
         with selectors.DefaultSelector() as selector:
             selector.register(self._control, selectors.EVENT_READ)
             selector.register(wakeup, selectors.EVENT_READ)
-            while True:
-                for key, _ in selector.select():
-                    if key.fileobj is wakeup:
-                        wakeup.recv(4096)
-                        self._reap()
-                    elif not self._handle():
-                        self._end_all()
-                        return
+            try:
+                self._serve(selector, wakeup)
+            finally:
+                self._end_all()
+
+    def _serve(self, selector: selectors.BaseSelector, wakeup: socket.socket) -> None:
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is wakeup:
+                    wakeup.recv(4096)
+                    self._reap()
+                elif not self._handle():
+                    return
 
     def _handle(self) -> bool:
+        fds: list[int] = []
         try:
             message = self._channel.receive()
+            if "fork" in message:
+                _, fds, _, _ = socket.recv_fds(self._control, 1, 2)
         except (EOFError, OSError):
             return False
         if "fork" in message:
-            _, fds, _, _ = socket.recv_fds(self._control, 1, 2)
+            if not fds:
+                # Killed between the message and what belongs to it.
+                return False
             self._fork(*fds)
         elif "check" in message:
             self._check(message["check"])

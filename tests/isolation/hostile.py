@@ -160,6 +160,15 @@ def leak(ctx: TaskContext[Any]) -> Any:
 
 
 @deed
+def daemon_then_hang(ctx: TaskContext[Any]) -> None:
+    daemon = subprocess.Popen(["sleep", "3600"], start_new_session=True)
+    written = ctx.work_dir / "pids.new"
+    written.write_text(str(daemon.pid))
+    written.rename(ctx.work_dir / "pids")
+    time.sleep(HOUR)
+
+
+@deed
 def command_then_sigkill(ctx: TaskContext[Any]) -> None:
     pids = "echo $$ $! > pids.new; mv pids.new pids"
     arguments = ["sh", "-c", f"cd {ctx.work_dir}; sleep 3600 & {pids}; kill -9 $PPID; wait"]

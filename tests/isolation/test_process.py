@@ -156,6 +156,20 @@ def test_what_a_command_started_dies_with_a_killed_task(
     assert [pid for pid in pids if lives(pid)] == []
 
 
+@pytest.mark.parametrize("last_words", [None, {"fork": True}, {"fo": "unknown"}])
+def test_no_daemon_survives_the_supervisor_wherever_it_was_killed(
+    tmp_path: Path, last_words: dict[str, Any] | None
+) -> None:
+    isolation = ProcessIsolation(ref_of(Hostile), secrets=frozenset())
+    Task(isolation, tmp_path, "daemon then hang")
+    until((tmp_path / "pids").exists)
+    server = isolation._server
+    if last_words is not None:
+        server._channel.send(last_words)
+    isolation.close()
+    until(lambda: not lives(int((tmp_path / "pids").read_text())))
+
+
 def test_a_hanging_task_can_only_be_killed(isolation: ProcessIsolation, tmp_path: Path) -> None:
     task = Task(isolation, tmp_path, "hang")
     assert task.host.moved.wait(DEADLINE)
