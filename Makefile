@@ -41,6 +41,7 @@ lock: ## pin the dependencies anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o constraints/runtime.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group build -o constraints/build.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --group dev -c constraints/runtime.txt -c constraints/build.txt -o constraints/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group peers -c constraints/dev.txt -o constraints/peers.txt
 
 clean: ## remove what was made
 	rm -rf .venv .demo build dist
