@@ -1,9 +1,10 @@
 # Everything runs in .venv, made from the hash-pinned files in constraints/.
 PYTHON ?= python3
 BIN := .venv/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test lint unit bench docs lock clean
+.PHONY: help setup demo test lint unit browser bench docs lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -26,7 +27,10 @@ lint: setup ## lint, format, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: setup ## all tests
+browser: ## the browser that pages are tried in (Debian's Chromium)
+	@command -v chromium >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --no-install-recommends chromium fonts-dejavu-core; }
+
+unit: setup browser ## all tests
 	$(BIN)/pytest -q
 
 test: lint unit ## lint and all tests: what CI runs
