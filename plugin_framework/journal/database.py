@@ -81,6 +81,8 @@ CREATE TABLE upload_parts (
     FOREIGN KEY (subtask_id, name) REFERENCES uploads ON DELETE CASCADE
 ) STRICT;
 """,
+    # "DHPJ": tells a journal from another application's database.
+    "PRAGMA application_id = 0x4448504A",
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 BUSY_SECONDS = 30.0
