@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+import threading
 from typing import Any
 
 from plugin_framework import DatahubPlugin, Field, PluginConfig, TaskContext
@@ -35,3 +36,18 @@ class HoldGil(DatahubPlugin):
     def process(self, ctx: TaskContext[Any]) -> None:
         """Sleep in C; ``PyDLL`` calls keep the lock."""
         ctypes.PyDLL(None).sleep(ctx.config.seconds)
+
+
+class Wait(DatahubPlugin):
+    """Waits, in a thread of the supervisor, until all are told to end."""
+
+    waiting = 0
+    over = threading.Event()
+    _lock = threading.Lock()
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        """Wait."""
+        with self._lock:
+            Wait.waiting += 1
+        while not self.over.wait(5):
+            ctx.checkpoint()

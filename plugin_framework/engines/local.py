@@ -17,6 +17,7 @@ from plugin_framework.journal.journal import Journal
 from plugin_framework.lifecycle.heartbeat import Ticker
 from plugin_framework.lifecycle.observers import Observers
 from plugin_framework.lifecycle.outcome import TaskOutcome
+from plugin_framework.lifecycle.polling import Polls
 from plugin_framework.lifecycle.runner import Run
 from plugin_framework.lifecycle.supervisor import Supervisor, Task
 from plugin_framework.plugin.base import DatahubPlugin
@@ -57,15 +58,19 @@ class LocalEngine:
         with ExitStack() as made:
             # First, so that the plugin is imported while the rest is made.
             isolation = made.enter_context(closing(_isolation(self.ref, plugin, settings)))
+            journal = made.enter_context(closing(Journal(settings.state_dir / JOURNAL)))
+            client = made.enter_context(closing(datahub_client(base_url, settings)))
+            ticker = made.enter_context(closing(Ticker()))
             self._supervisor = Supervisor(
                 settings=settings,
-                journal=made.enter_context(closing(Journal(settings.state_dir / JOURNAL))),
-                client=made.enter_context(closing(datahub_client(base_url, settings))),
+                journal=journal,
+                client=client,
                 engine=made.enter_context(closing(Engine(_engine_options(base_url, settings)))),
                 observer=made.enter_context(
                     closing(Observers({**load_extensions(), **(observers or {})}))
                 ),
-                ticker=made.enter_context(closing(Ticker())),
+                ticker=ticker,
+                polls=Polls(client, ticker, settings.poll_seconds),
             )
             self._isolation = _as_the_plugin_wants(isolation, settings)
             # Entered last, so as to end first: what it runs needs all the others.

@@ -9,6 +9,7 @@ from typing import Protocol
 from plugin_framework.errors import DatahubError, RejectedError
 from plugin_framework.journal.timeline import Timeline
 from plugin_framework.lifecycle.heartbeat import Tick, Ticker
+from plugin_framework.lifecycle.polling import Poll, Polls
 from plugin_framework.lifecycle.reporter import Reporter
 from plugin_framework.protocol.client import DatahubClient
 from plugin_framework.protocol.models import TaskStatus
@@ -59,14 +60,15 @@ class Control:
         self._notify_id = task_id or subtask_id
         self._timeline = timeline
         self._deadline = LONGEST_DEADLINE
-        self._ticks: list[Tick] = []
+        self._ticks: list[Tick | Poll] = []
 
-    def start(self, ticker: Ticker, *, beat: float, poll: float) -> None:
-        """Send heartbeats from now on, and ask what to do, at these intervals in seconds."""
+    def start(self, ticker: Ticker, polls: Polls, *, beat: float) -> None:
+        """Send a heartbeat every ``beat`` seconds from now on, and hear what to do."""
         self._deadline = min(max(beat, SHORTEST_DEADLINE), LONGEST_DEADLINE)
-        self._ticks = [ticker.start(beat, self._beat)]
-        if poll:
-            self._ticks.append(ticker.start(poll, self._poll))
+        self._ticks = [ticker.start(lambda: beat, self._beat)]
+        poll = polls.watch(self._notify_id, self._told)
+        if poll is not None:
+            self._ticks.append(poll)
 
     def stop(self, *, wait: bool) -> None:
         """Make no further call. With ``wait``, none is under way when this returns."""
@@ -83,26 +85,28 @@ class Control:
             log.warning("heartbeat of subtask %s: %s", self._subtask_id, error)
             self._timeline.count(self._subtask_id, "missed heartbeats")
             if isinstance(error, RejectedError):
-                self._ask(rejected=True)
+                self._ask()
 
-    def _poll(self) -> None:
-        self._ask(rejected=False)
-
-    def _ask(self, *, rejected: bool) -> None:
-        """Ask for the status, and follow; ``rejected``: Datahub has just refused a heartbeat."""
+    def _ask(self) -> None:
+        """Datahub has just refused a heartbeat: ask why."""
         asked_at = time.monotonic()
         try:
             status = self._client.notify(self._notify_id, patience=0, deadline=self._deadline)
-        except RejectedError as error:
-            log.warning("notify for subtask %s: %s", self._subtask_id, error)
-            if rejected:
-                self._run.abandon(None)
         except DatahubError as error:
-            log.debug("notify for subtask %s: %s", self._subtask_id, error)
+            self._told(asked_at, error)
+            if isinstance(error, RejectedError):
+                self._run.abandon(None)
         else:
-            # An answer from before our own report arrived would undo what we reported.
-            if self._reporter.settled_since(asked_at):
-                self._obey(status)
+            self._told(asked_at, status)
+
+    def _told(self, asked_at: float, answer: TaskStatus | DatahubError) -> None:
+        """Follow what notify says."""
+        if isinstance(answer, DatahubError):
+            level = logging.WARNING if isinstance(answer, RejectedError) else logging.DEBUG
+            log.log(level, "notify for subtask %s: %s", self._subtask_id, answer)
+        # An answer from before our own report arrived would undo what we reported.
+        elif self._reporter.settled_since(asked_at):
+            self._obey(answer)
 
     def _obey(self, status: TaskStatus) -> None:
         reported, before = self._reporter.status, self._reporter.asked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -42,14 +43,22 @@ class MonotonicZone(tzinfo):
 
 
 class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
-    """Fires now, and then at a fixed interval in seconds."""
+    """Fires now, and then at an interval in seconds.
 
-    def __init__(self, seconds: float) -> None:
-        self._interval = timedelta(seconds=seconds)
+    The second time comes early, by lot: what began together is spread over the interval.
+    """
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._fired = 0
 
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
         """The next time; APScheduler's contract."""
-        return now if previous is None else max(previous + self._interval, now)
+        self._fired += 1
+        if previous is None:
+            return now
+        share = random.uniform(0.5, 1) if self._fired == 2 else 1  # noqa: PLR2004, S311 - no secret
+        return max(previous + timedelta(seconds=self._seconds() * share), now)
 
 
 class DaemonThreads(BaseExecutor):  # type: ignore[misc]  # APScheduler ships no types
@@ -79,8 +88,11 @@ class Ticker:
         )
         self._scheduler.start()
 
-    def start(self, seconds: float, call: Callable[[], object]) -> Tick:
-        """Make ``call`` now and every so many seconds, until the tick is stopped."""
+    def start(self, seconds: Callable[[], float], call: Callable[[], object]) -> Tick:
+        """Make ``call`` now and every so many seconds, until the tick is stopped.
+
+        The seconds are asked for anew each time.
+        """
         tick = Tick(call)
         tick.job = self._scheduler.add_job(tick.run, Every(seconds))
         return tick

@@ -150,9 +150,7 @@ class Run:
 
     def _work(self, facts: TaskFacts) -> None:
         settings = self._settings
-        self._control.start(
-            self._sup.ticker, beat=settings.heartbeat_seconds, poll=settings.poll_seconds
-        )
+        self._control.start(self._sup.ticker, self._sup.polls, beat=settings.heartbeat_seconds)
         limit = self._time_limit()
         over = Stop(TaskStatus.FAILED, f"the task took longer than {limit:g} s")
         try:

@@ -10,6 +10,7 @@ from plugin_framework.isolation.process import WorkerExit
 from plugin_framework.isolation.session import TaskHost
 from plugin_framework.journal.journal import Journal
 from plugin_framework.lifecycle.heartbeat import Ticker
+from plugin_framework.lifecycle.polling import Polls
 from plugin_framework.lifecycle.watch import Worker
 from plugin_framework.plugin.context import TaskFacts
 from plugin_framework.protocol.client import DatahubClient
@@ -64,4 +65,5 @@ class Supervisor:
     journal: Journal
     engine: Engine
     ticker: Ticker
+    polls: Polls
     observer: Observer

@@ -26,6 +26,7 @@ from plugin_framework.isolation.session import Ending
 from plugin_framework.journal.journal import Journal
 from plugin_framework.lifecycle import runner
 from plugin_framework.lifecycle.folders import folder_name
+from plugin_framework.lifecycle.polling import Polls
 from plugin_framework.lifecycle.supervisor import Supervisor, Task
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.settings import load_settings
@@ -70,7 +71,9 @@ class Schedule(RuleBasedStateMachine):
         self.journal._db._connection.execute("PRAGMA synchronous = OFF")
         self.isolation = Parked(self.happened)
         still = cast("Any", Still())
-        supervisor = Supervisor(chosen, cast("Any", self.hub), self.journal, still, still, still)
+        hub = cast("Any", self.hub)
+        polls = Polls(hub, still, seconds=1)
+        supervisor = Supervisor(chosen, hub, self.journal, still, still, polls, still)
         task = Task(SUBTASK, None, "p", {})
         self.run = runner.Run(supervisor, cast("Any", self.isolation), task)
         self.ended = self.held = self.crashed = False
@@ -147,7 +150,7 @@ class Schedule(RuleBasedStateMachine):
     @running
     @rule()
     def poll(self) -> None:
-        self._try(self.now._control._poll)
+        self._try(lambda: self.now._sup.polls._ask(SUBTASK))
 
     @running
     @rule()

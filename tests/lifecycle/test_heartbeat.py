@@ -67,7 +67,7 @@ def test_a_clock_set_back_silences_only_what_goes_by_the_wall(
     monkeypatch.setattr(heartbeat, "MonotonicZone", zone or (lambda: UTC))
     count = Count()
     with closing(Ticker()) as ticker:
-        ticker.start(0.05, count)
+        ticker.start(lambda: 0.05, count)
         assert count.reach_more(3)
         clock.back = timedelta(hours=1)
         count.reach_more(2, timeout=0.2)  # what was due already
@@ -82,11 +82,11 @@ def test_a_call_that_hangs_starves_no_other(ticker: Ticker) -> None:
         release.wait()
 
     for _ in range(40):
-        ticker.start(0.05, hang)
+        ticker.start(lambda: 0.05, hang)
     for _ in range(40):
         hung.acquire()
     count = Count()
-    ticker.start(0.05, count)
+    ticker.start(lambda: 0.05, count)
     try:
         assert count.reach_more(5)
     finally:
@@ -102,7 +102,7 @@ def test_stop_waits_for_a_call_under_way(ticker: Ticker) -> None:
         release.wait()
         over.append(True)
 
-    tick = ticker.start(0.05, call)
+    tick = ticker.start(lambda: 0.05, call)
     assert entered.wait(10)
     tick.stop(wait=False)
     assert over == []
@@ -123,5 +123,5 @@ def test_a_call_that_fails_is_made_again(ticker: Ticker, caplog: pytest.LogCaptu
         count()
         raise ValueError("no")
 
-    ticker.start(0.05, fail)
+    ticker.start(lambda: 0.05, fail)
     assert count.reach_more(3)
