@@ -83,6 +83,16 @@ CREATE TABLE upload_parts (
 """,
     # "DHPJ": tells a journal from another application's database.
     "PRAGMA application_id = 0x4448504A",
+    """
+CREATE TABLE outputs (
+    subtask_id TEXT NOT NULL REFERENCES subtasks ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    sha256 TEXT,
+    PRIMARY KEY (subtask_id, name)
+) STRICT;
+ALTER TABLE uploads ADD COLUMN part_size INTEGER NOT NULL DEFAULT 0;
+""",
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 BUSY_SECONDS = 30.0
