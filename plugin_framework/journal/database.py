@@ -93,6 +93,23 @@ CREATE TABLE outputs (
 ) STRICT;
 ALTER TABLE uploads ADD COLUMN part_size INTEGER NOT NULL DEFAULT 0;
 """,
+    """
+CREATE TABLE queue (
+    place INTEGER PRIMARY KEY,
+    subtask_id TEXT NOT NULL UNIQUE,
+    task_id TEXT,
+    plugin TEXT NOT NULL,
+    config TEXT NOT NULL,
+    wanted INTEGER NOT NULL DEFAULT 1,
+    accepted REAL NOT NULL
+) STRICT;
+CREATE TABLE calls (
+    call_id INTEGER PRIMARY KEY,
+    at REAL NOT NULL
+) STRICT;
+CREATE INDEX calls_in_order ON calls (at);
+CREATE INDEX undelivered ON reports (subtask_id) WHERE fate = 'pending';
+""",
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 BUSY_SECONDS = 30.0
