@@ -17,9 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from plugin_framework.emulator.dialects import Dialect
 from plugin_framework.emulator.rules import BAD_REQUEST, TOO_LARGE, UNAUTHORIZED, Refused
-from plugin_framework.emulator.sigv4 import Signer
-from plugin_framework.emulator.storage import BUCKET, PREFIX
 from plugin_framework.emulator.store import Store
 from plugin_framework.emulator.uploads import Upload
 from plugin_framework.protocol.models import (
@@ -48,21 +47,19 @@ class Credentials:
 
 
 class Api:
-    """The routes; ``public_url`` is what storage URLs begin with, ``url_lifetime`` in seconds."""
+    """The routes; ``storage`` signs URLs, which are good for ``url_lifetime`` seconds."""
 
     def __init__(
         self,
         store: Store,
-        signer: Signer,
+        storage: Dialect,
         *,
         credentials: Credentials | None,
-        public_url: str,
         url_lifetime: int,
     ) -> None:
         self._store = store
-        self._signer = signer
+        self._storage = storage
         self._credentials = credentials
-        self._storage_url = f"{public_url.rstrip('/')}{PREFIX}/{BUCKET}"
         self._url_lifetime = url_lifetime
 
     def routes(self) -> list[Route]:
@@ -117,20 +114,20 @@ class Api:
         return {"upload_id": upload.upload_id, "part_upload_urls": urls}
 
     def _put_url(self, upload: Upload, number: int) -> str:
-        url = f"{self._storage_url}/{upload.key}"
-        if upload.multipart:
-            url = f"{url}?partNumber={number}&uploadId={upload.upload_id}"
-        return self._signer.presign("PUT", url, expires=self._url_lifetime)
+        params = {"partNumber": str(number), "uploadId": upload.upload_id}
+        return self._presigned("PUT", upload.key, params if upload.multipart else {})
+
+    def _presigned(self, method: str, key: str, params: Mapping[str, str]) -> str:
+        return self._storage.sign(method, key, params, self._url_lifetime, time.time())
 
     def _upload_complete(self, body: bytes) -> Answer:
-        key = self._store.uploads.complete(_read(UploadCompletion, _parse(body)))
-        return {"file_url": f"{self._storage_url}/{key}"}
+        completion = _read(UploadCompletion, _parse(body))
+        key = self._store.uploads.complete(completion, self._storage.etag)
+        return {"file_url": self._storage.bucket.address(key)}
 
     def _download_presign(self, subtask_id: str) -> Answer:
         key, name = self._store.input_of(subtask_id)
-        url = f"{self._storage_url}/{key}"
-        signed = self._signer.presign("GET", url, expires=self._url_lifetime)
-        return {"download_url": signed, "file_name": name}
+        return {"download_url": self._presigned("GET", key, {}), "file_name": name}
 
     def _update_status(self, body: bytes) -> Answer:
         given = _parse(body)

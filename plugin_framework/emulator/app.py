@@ -13,8 +13,8 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from plugin_framework.emulator.api import HANDLERS, Api, Credentials
-from plugin_framework.emulator.sigv4 import Signer
-from plugin_framework.emulator.storage import PREFIX, Storage
+from plugin_framework.emulator.dialects import Bucket, dialect_named
+from plugin_framework.emulator.storage import BUCKET, PREFIX, Storage
 from plugin_framework.emulator.store import Store
 
 ACCESS_KEY: Final = "DATAHUBEMULATOR"
@@ -22,23 +22,24 @@ LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def create_app(
-    store: Store, *, credentials: Credentials | None, url_lifetime: int = 3600, public_url: str
+    store: Store,
+    *,
+    credentials: Credentials | None,
+    url_lifetime: int = 3600,
+    public_url: str,
+    dialect: str = "s3",
 ) -> Starlette:
     """The API and the storage over ``store``.
 
     Without ``credentials`` no signature is asked for. ``url_lifetime`` is in seconds;
-    ``public_url`` is the address this is served at, of which presigned URLs are made.
+    ``public_url`` is the address this is served at, of which presigned URLs are made;
+    ``dialect`` is one of ``DIALECTS``.
     """
-    signer = Signer(ACCESS_KEY, store.storage_secret)
-    api = Api(
-        store,
-        signer,
-        credentials=credentials,
-        public_url=public_url,
-        url_lifetime=url_lifetime,
-    )
+    bucket = Bucket(f"{public_url.rstrip('/')}{PREFIX}/{BUCKET}")
+    storage = dialect_named(dialect, bucket, ACCESS_KEY, store.storage_secret)
+    api = Api(store, storage, credentials=credentials, url_lifetime=url_lifetime)
     return Starlette(
-        routes=[*api.routes(), Mount(PREFIX, app=Storage(store.objects, signer))],
+        routes=[*api.routes(), Mount(PREFIX, app=Storage(store.objects, storage))],
         middleware=[Middleware(Doorkeeper, public_url=public_url)],
         exception_handlers=HANDLERS,
     )

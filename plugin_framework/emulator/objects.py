@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from plugin_framework.emulator.database import Database
-from plugin_framework.emulator.s3_errors import S3Error
+from plugin_framework.emulator.dialects import ObjectStoreError
 
 _COPY_AT_ONCE: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A file of stored bytes; ``etag`` is quoted, as in the header."""
+    """A file of stored bytes; ``etag`` is its MD5, quoted: dialects show it as they do."""
 
     blob: str
     size: int
@@ -98,17 +98,17 @@ class Objects:
         """What a GET of ``key`` is about.
 
         Raises:
-            S3Error: NoSuchKey.
+            ObjectStoreError: NoSuchKey.
         """
         with self._database.transaction() as sql:
             row = sql.execute("SELECT * FROM objects WHERE key = ?", (key,)).fetchone()
         if row is None:
-            raise S3Error.no_such_key(key)
+            raise ObjectStoreError.no_such_key(key)
         path = self.path(row["blob"])
         try:
             facts = path.stat()
         except OSError:
-            raise S3Error.no_such_key(key) from None
+            raise ObjectStoreError.no_such_key(key) from None
         etag = _linked_etag(facts) if row["etag"] is None else row["etag"]
         return StoredObject(path, facts.st_size, etag, facts.st_mtime)
 
@@ -116,7 +116,7 @@ class Objects:
         """Store an object, in place of what was there.
 
         Raises:
-            S3Error: NoSuchKey, where no upload to ``key`` was ever begun.
+            ObjectStoreError: NoSuchKey, where no upload to ``key`` was ever begun.
         """
         with self._database.transaction() as sql:
             check_single(sql, key)
@@ -128,7 +128,7 @@ class Objects:
         """Store a part, in place of what was there.
 
         Raises:
-            S3Error: NoSuchUpload.
+            ObjectStoreError: NoSuchUpload.
         """
         with self._database.transaction() as sql:
             check_multipart(sql, key, upload_id)
@@ -194,7 +194,7 @@ def check_single(sql: sqlite3.Connection, key: str) -> None:
     """Refuse a PUT to a key that was not handed out for a single upload."""
     query = "SELECT 1 FROM uploads WHERE key = ? AND NOT multipart"
     if sql.execute(query, (key,)).fetchone() is None:
-        raise S3Error.no_such_key(key)
+        raise ObjectStoreError.no_such_key(key)
 
 
 def check_multipart(sql: sqlite3.Connection, key: str, upload_id: str) -> None:
@@ -203,7 +203,7 @@ def check_multipart(sql: sqlite3.Connection, key: str, upload_id: str) -> None:
         "SELECT 1 FROM uploads WHERE upload_id = ? AND key = ? AND multipart AND completed IS NULL"
     )
     if sql.execute(query, (upload_id, key)).fetchone() is None:
-        raise S3Error.no_such_upload(upload_id)
+        raise ObjectStoreError.no_such_upload(upload_id)
 
 
 def multipart_etag(parts: Sequence[Blob]) -> str:

@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 
 from plugin_framework.emulator.api import Credentials
 from plugin_framework.emulator.app import create_app
+from plugin_framework.emulator.dialects import check_name
 from plugin_framework.emulator.store import Store
 
 _HOST: Final = "127.0.0.1"
@@ -33,6 +34,7 @@ class _Orders:
     state_dir: str
     public_url: str
     url_lifetime: int
+    dialect: str
     key: str | None
     secret: str | None
 
@@ -60,12 +62,15 @@ class Emulator:
         secret: str | None = None,
         url_lifetime: int = 3600,
         port: int = 0,
+        dialect: str = "s3",
     ) -> None:
+        check_name(dialect)
         if (key is None) != (secret is None):
             raise ValueError("key and secret go together")
         self._credentials = (key, secret)
         self._state_dir = state_dir
         self._url_lifetime = url_lifetime
+        self._dialect = dialect
         self._port = port
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
@@ -83,6 +88,7 @@ class Emulator:
                 str(self._state_dir),
                 self.url,
                 self._url_lifetime,
+                self._dialect,
                 key,
                 secret,
             )
@@ -123,6 +129,7 @@ def serve(commands: IO[str]) -> None:
         credentials=orders.credentials,
         url_lifetime=orders.url_lifetime,
         public_url=orders.public_url,
+        dialect=orders.dialect,
     )
     server = uvicorn.Server(_config(app))
     watcher = threading.Thread(target=_stop_at_end, args=(commands, server), daemon=True)

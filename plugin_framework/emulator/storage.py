@@ -1,4 +1,4 @@
-"""The object store's HTTP side: presigned GET and PUT, as S3 answers them.
+"""The object store's HTTP side: presigned GET and PUT, answered in a dialect.
 
 Bytes are hashed, read and written on threads in large chunks, so that transfers in parallel use
 more than one core and memory does not grow with file size.
@@ -21,9 +21,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from plugin_framework.emulator.dialects import Dialect, ObjectStoreError, Request, parse_query
 from plugin_framework.emulator.objects import Blob, BlobWriter, Objects, StoredObject
-from plugin_framework.emulator.s3_errors import S3Error
-from plugin_framework.emulator.sigv4 import Request, Signer, parse_query
+from plugin_framework.protocol.models import MAXIMUM_PARTS
 
 PREFIX: Final = "/storage"
 BUCKET: Final = "datahub"
@@ -36,34 +36,33 @@ _PART_NUMBER: Final = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 class Storage:
     """The ASGI application below ``/storage``."""
 
-    def __init__(self, objects: Objects, signer: Signer) -> None:
+    def __init__(self, objects: Objects, dialect: Dialect) -> None:
         self._objects = objects
-        self._signer = signer
+        self._dialect = dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever is refused is refused before its body is read."""
-        request_id = secrets.token_hex(8).upper()
+        request_id = secrets.token_hex(12).upper()
         request = HttpRequest(scope, receive)
         try:
             response = await self._answer(request)
-        except S3Error as error:
-            response = Response(
-                error.xml(request_id), error.status, error.headers, "application/xml"
-            )
+        except ObjectStoreError as error:
+            body = self._dialect.document(error, _as_signed(request), request_id)
+            response = Response(body, error.status, error.headers, "application/xml")
         except ClientDisconnect:
             return
-        response.headers["x-amz-request-id"] = request_id
+        response.headers.update(self._dialect.identity(request_id))
         await response(scope, receive, send)
 
     async def _answer(self, request: HttpRequest) -> Response:
-        self._signer.check(_as_signed(request), time.time())
+        self._dialect.verify(_as_signed(request), time.time())
         key = _key(request)
         if request.method == "GET":
             stored = await run_in_threadpool(self._objects.find, key)
-            return _get(request, stored)
+            return _get(request, stored, self._dialect.etag(stored.etag))
         if request.method == "PUT":
             return await self._put(request, key)
-        raise S3Error(
+        raise ObjectStoreError(
             405, "MethodNotAllowed", "The specified method is not allowed against this resource."
         )
 
@@ -77,10 +76,10 @@ class Storage:
                 await run_in_threadpool(self._objects.put, key, blob)
             else:
                 await run_in_threadpool(self._objects.put_part, key, upload_id, number, blob)
-        except S3Error:
+        except ObjectStoreError:
             self._objects.discard(blob.blob)
             raise
-        return Response(headers={"ETag": blob.etag})
+        return Response(headers={"ETag": self._dialect.etag(blob.etag)})
 
 
 def _as_signed(request: HttpRequest) -> Request:
@@ -96,7 +95,7 @@ def _key(request: HttpRequest) -> str:
     path: str = request.scope["path"]
     bucket, _, key = path.removeprefix(PREFIX + "/").partition("/")
     if bucket != BUCKET:
-        raise S3Error(
+        raise ObjectStoreError(
             404, "NoSuchBucket", "The specified bucket does not exist", {"BucketName": bucket}
         )
     return key
@@ -104,11 +103,11 @@ def _key(request: HttpRequest) -> str:
 
 def _check_length(text: str | None) -> None:
     if text is None:
-        raise S3Error(
+        raise ObjectStoreError(
             411, "MissingContentLength", "You must provide the Content-Length HTTP header."
         )
     if int(text) > LARGEST_PUT:
-        raise S3Error(
+        raise ObjectStoreError(
             400,
             "EntityTooLarge",
             "Your proposed upload exceeds the maximum allowed size",
@@ -122,14 +121,18 @@ def _part(request: HttpRequest) -> tuple[str | None, int]:
     upload_id, number = query.get("uploadId"), query.get("partNumber")
     if upload_id is None and number is None:
         return None, 0
-    if upload_id is None or number is None or not _PART_NUMBER.fullmatch(number):
-        raise S3Error(
+    if upload_id is None or number is None or not _is_part_number(number):
+        raise ObjectStoreError(
             400,
             "InvalidArgument",
             "Part number must be an integer between 1 and 10000, inclusive",
             {"ArgumentName": "partNumber"},
         )
     return upload_id, int(number)
+
+
+def _is_part_number(text: str) -> bool:
+    return _PART_NUMBER.fullmatch(text) is not None and int(text) <= MAXIMUM_PARTS
 
 
 async def _receive(request: HttpRequest, writer: BlobWriter) -> Blob:
@@ -162,11 +165,11 @@ async def _chunks(request: HttpRequest) -> AsyncIterator[bytearray]:
         yield gathered
 
 
-def _get(request: HttpRequest, stored: StoredObject) -> Response:
-    _check_if_match(request.headers.get("if-match"), stored.etag)
+def _get(request: HttpRequest, stored: StoredObject, etag: str) -> Response:
+    _check_if_match(request.headers.get("if-match"), etag)
     headers = {
         "Accept-Ranges": "bytes",
-        "ETag": stored.etag,
+        "ETag": etag,
         "Last-Modified": formatdate(stored.modified, usegmt=True),
         "Content-Type": "binary/octet-stream",
     }
@@ -182,7 +185,7 @@ def _check_if_match(wanted: str | None, etag: str) -> None:
     if wanted is None or wanted.strip() == "*":
         return
     if etag.strip('"') not in {tag.strip().strip('"') for tag in wanted.split(",")}:
-        raise S3Error(
+        raise ObjectStoreError(
             412,
             "PreconditionFailed",
             "At least one of the pre-conditions you specified did not hold",
@@ -203,7 +206,7 @@ def _range(asked: str | None, size: int) -> range | None:
     else:
         span = range(int(first), min(size, int(last) + 1 if last else size))
     if not span:
-        raise S3Error.invalid_range(asked, size)
+        raise ObjectStoreError.invalid_range(asked, size)
     return span
 
 

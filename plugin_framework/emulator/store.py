@@ -16,7 +16,7 @@ from plugin_framework.emulator.reports import Reports
 from plugin_framework.emulator.rules import Refused
 from plugin_framework.emulator.subtasks import Event, Subtask, events_of, find, find_open, record
 from plugin_framework.emulator.uploads import Uploads
-from plugin_framework.protocol.models import TaskStatus
+from plugin_framework.protocol.models import MINIMUM_PART_SIZE, TaskStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,16 @@ class Output:
 
 
 class Store:
-    """A state directory. Several processes may have it open; one of them may be the server."""
+    """A state directory. Several processes may have it open; one of them may be the server.
 
-    def __init__(self, state_dir: Path) -> None:
+    ``minimum_part``: bytes that all parts but the last must have, when completed by this store.
+    """
+
+    def __init__(self, state_dir: Path, *, minimum_part: int = MINIMUM_PART_SIZE) -> None:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._database = Database(state_dir / "datahub.sqlite3")
         self.objects = Objects(self._database, state_dir / "objects")
-        self.uploads = Uploads(self._database, self.objects)
+        self.uploads = Uploads(self._database, self.objects, minimum_part)
         self.reports = Reports(self._database)
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import json
 import secrets
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from plugin_framework.emulator.database import Database
@@ -15,7 +15,6 @@ from plugin_framework.emulator.rules import BAD_REQUEST, Refused
 from plugin_framework.emulator.subtasks import find, find_open, record, recorded
 from plugin_framework.protocol.models import (
     MAXIMUM_PARTS,
-    MINIMUM_PART_SIZE,
     CompletedPart,
     UploadCompletion,
     UploadRequest,
@@ -53,9 +52,10 @@ class Upload:
 class Uploads:
     """Begins and completes uploads."""
 
-    def __init__(self, database: Database, objects: Objects) -> None:
+    def __init__(self, database: Database, objects: Objects, minimum_part: int) -> None:
         self._database = database
         self._objects = objects
+        self._minimum_part = minimum_part
         self._completing = threading.Lock()
 
     def begin(self, request: UploadRequest) -> Upload:
@@ -80,8 +80,10 @@ class Uploads:
             _insert(sql, upload)
         return upload
 
-    def complete(self, completion: UploadCompletion) -> str:
+    def complete(self, completion: UploadCompletion, etag: Callable[[str], str] = str) -> str:
         """Make the object out of its parts, and return its key. A repeat is answered the same.
+
+        ``etag`` shows a stored ETag as storage showed it to the plugin.
 
         Raises:
             Refused: another upload's or subtask's, or parts that are not what is stored.
@@ -89,14 +91,14 @@ class Uploads:
         try:
             # One at a time: a second completion of the same upload must find the first one's work.
             with self._completing:
-                return self._complete(completion)
+                return self._complete(completion, etag)
         except Refused as refused:
             detail = {"upload_id": completion.upload_id}
             with self._database.transaction() as sql:
                 record(sql, completion.subtask_id, "upload", detail, refused)
             raise
 
-    def _complete(self, completion: UploadCompletion) -> str:
+    def _complete(self, completion: UploadCompletion, etag: Callable[[str], str]) -> str:
         manifest = json.dumps([(part.index, part.etag) for part in completion.parts])
         with self._database.transaction() as sql:
             upload = _find(sql, completion)
@@ -104,7 +106,8 @@ class Uploads:
                 return _repeated(upload, manifest)
             find_open(sql, upload.subtask_id)
             stored = _stored(sql, upload)
-        _check_parts(upload, stored, completion.parts)
+        _check_parts(upload, [etag(part.etag) for part in stored], completion.parts)
+        _check_sizes(upload, [part.size for part in stored], self._minimum_part)
         # Outside the transaction: a large file takes seconds, and heartbeats must not wait for it.
         whole = self._objects.join(stored) if upload.multipart else stored[0]
         with self._database.transaction() as sql:
@@ -174,17 +177,19 @@ def _stored(sql: sqlite3.Connection, upload: Upload) -> list[Blob]:
     return [Blob(row["blob"], row["size"], row["etag"]) for row in rows]
 
 
-def _check_parts(upload: Upload, stored: Sequence[Blob], given: Sequence[CompletedPart]) -> None:
+def _check_parts(upload: Upload, etags: Sequence[str], given: Sequence[CompletedPart]) -> None:
     if [part.index for part in given] != list(range(1, upload.parts + 1)):
         raise Refused(f"InvalidPartOrder: parts must be 1 to {upload.parts}, in order")
     for part in given:
-        if part.index > len(stored) or stored[part.index - 1].etag != part.etag:
+        if part.index > len(etags) or etags[part.index - 1] != part.etag:
             raise Refused(f"InvalidPart: part {part.index} is missing or has another ETag")
-    if any(part.size < MINIMUM_PART_SIZE for part in stored[: upload.parts - 1]):
-        raise Refused("EntityTooSmall: a part but the last is smaller than 5 MiB")
-    total = sum(part.size for part in stored)
-    if total != upload.size:
-        raise Refused(f"the parts hold {total} bytes; file_size said {upload.size}")
+
+
+def _check_sizes(upload: Upload, sizes: Sequence[int], minimum: int) -> None:
+    if any(size < minimum for size in sizes[: upload.parts - 1]):
+        raise Refused(f"EntityTooSmall: a part but the last is smaller than {minimum} bytes")
+    if sum(sizes) != upload.size:
+        raise Refused(f"the parts hold {sum(sizes)} bytes; file_size said {upload.size}")
 
 
 def _finish(sql: sqlite3.Connection, upload: Upload, whole: Blob, manifest: str) -> None:

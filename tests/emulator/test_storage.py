@@ -10,10 +10,16 @@ import pytest
 
 from plugin_framework.emulator import Emulator, Store
 from plugin_framework.emulator.app import ACCESS_KEY
-from plugin_framework.emulator.sigv4 import Signer
+from plugin_framework.emulator.dialects import Bucket
+from plugin_framework.emulator.dialects.sigv4 import SigV4
 from tests.emulator.calling import Plugin, send
 
 CONTENT = bytes(range(256)) * 4
+
+
+def signer_of(emulator: Emulator, bucket: str = "datahub") -> SigV4:
+    place = Bucket(f"{emulator.url}/storage/{bucket}")
+    return SigV4(place, ACCESS_KEY, emulator.store.storage_secret)
 
 
 @pytest.fixture
@@ -140,8 +146,8 @@ def test_no_signature_no_entry(url: str) -> None:
 
 
 def test_an_expired_url(emulator: Emulator, url: str) -> None:
-    signer = Signer(ACCESS_KEY, emulator.store.storage_secret)
-    expired = signer.presign("GET", url.partition("?")[0], expires=60, at=time.time() - 62)
+    bare = url.partition("?")[0]
+    expired = signer_of(emulator).sign("GET", bare.rpartition("/")[2], {}, 60, time.time() - 62)
     answer = send("GET", expired)
     assert answer.s3_error == (403, "AccessDenied")
     assert answer.element("Message") == "Request has expired"
@@ -175,25 +181,24 @@ def test_a_put_has_a_largest_size(put_url: str) -> None:
 
 
 def test_what_is_not_there(emulator: Emulator, url: str) -> None:
-    signer = Signer(ACCESS_KEY, emulator.store.storage_secret)
-
-    def error(method: str, path: str) -> tuple[int, str]:
-        signed = signer.presign(method, f"{emulator.url}/storage/{path}", expires=60)
+    def error(method: str, key: str, bucket: str = "datahub", **params: str) -> tuple[int, str]:
+        signed = signer_of(emulator, bucket).sign(method, key, params, 60, time.time())
         return send(method, signed, b"x" if method == "PUT" else None).s3_error
 
-    assert error("GET", "datahub/nothing") == (404, "NoSuchKey")
-    assert error("PUT", "datahub/nothing") == (404, "NoSuchKey")
-    assert error("GET", "elsewhere/key") == (404, "NoSuchBucket")
-    assert error("DELETE", "datahub/key") == (405, "MethodNotAllowed")
-    assert error("PUT", "datahub/k?partNumber=1&uploadId=nothing") == (404, "NoSuchUpload")
-    assert error("PUT", "datahub/k?partNumber=0&uploadId=nothing") == (400, "InvalidArgument")
-    assert error("PUT", "datahub/k?uploadId=nothing") == (400, "InvalidArgument")
+    assert error("GET", "nothing") == (404, "NoSuchKey")
+    assert error("PUT", "nothing") == (404, "NoSuchKey")
+    assert error("GET", "key", bucket="elsewhere") == (404, "NoSuchBucket")
+    assert error("DELETE", "key") == (405, "MethodNotAllowed")
+    assert error("PUT", "k", partNumber="1", uploadId="nothing") == (404, "NoSuchUpload")
+    for number in ("0", "10001", "1x"):
+        refusal = error("PUT", "k", partNumber=number, uploadId="nothing")
+        assert refusal == (400, "InvalidArgument")
+    assert error("PUT", "k", uploadId="nothing") == (400, "InvalidArgument")
 
 
 def test_keys_are_no_paths(emulator: Emulator) -> None:
-    signer = Signer(ACCESS_KEY, emulator.store.storage_secret)
-    for key in ("../datahub.sqlite3", "..%2Fdatahub.sqlite3", "%00", "/etc/passwd", "a" * 3000):
-        signed = signer.presign("GET", f"{emulator.url}/storage/datahub/{key}", expires=60)
+    for key in ("../datahub.sqlite3", "..%2Fdatahub.sqlite3", "\0", "/etc/passwd", "a" * 3000):
+        signed = signer_of(emulator).sign("GET", key, {}, 60, time.time())
         assert send("GET", signed).s3_error == (404, "NoSuchKey")
 
 
