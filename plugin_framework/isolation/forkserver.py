@@ -28,11 +28,12 @@ from typing import Any, NoReturn
 from plugin_framework.errors import ConfigurationError
 from plugin_framework.isolation.channel import Channel, RemoteHost
 from plugin_framework.isolation.memory import oom_kills
-from plugin_framework.isolation.session import LINE_LIMIT, run_hooks
+from plugin_framework.isolation.session import LINE_LIMIT, run_hooks, run_payment
 from plugin_framework.plugin.base import DatahubPlugin, parse_config
 from plugin_framework.plugin.command import adopt_orphans, die_with_parent
 from plugin_framework.plugin.context import Gate, TaskFacts
 from plugin_framework.plugin.loader import PluginRef, load_extensions
+from plugin_framework.plugin.manager import hooks_of
 
 
 class ForkServer:
@@ -107,7 +108,11 @@ class ForkServer:
         self._imported = _children()
         gc.collect()
         gc.freeze()
-        self._send(isolation=plugin.isolation, timeout_seconds=plugin.timeout_seconds)
+        self._send(
+            isolation=plugin.isolation,
+            timeout_seconds=plugin.timeout_seconds,
+            hooks=hooks_of(plugin),
+        )
 
     def _check(self, config: dict[str, Any]) -> None:
         try:
@@ -196,14 +201,17 @@ def run_child(
         remote = RemoteHost(channel, lambda name: getattr(gate, name)())
         log = _log_through(remote, start["plugin"], start["log_level"])
         threading.Thread(target=_listen, args=(remote,), daemon=True).start()
-        run_hooks(
-            plugin,
-            TaskFacts(**start["facts"]),
-            host=remote,
-            gate=gate,
-            log=log,
-            extensions=extensions,
-        )
+        if "payment" in start:
+            remote.ended(run_payment(plugin, *start["payment"], log=log, extensions=extensions))
+        else:
+            run_hooks(
+                plugin,
+                TaskFacts(**start["facts"]),
+                host=remote,
+                gate=gate,
+                log=log,
+                extensions=extensions,
+            )
         code = 0
     except BaseException:  # noqa: BLE001 - the supervisor logs what is printed
         traceback.print_exc()

@@ -15,10 +15,16 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
-from plugin_framework.errors import InvalidConfigError, PluginCrashedError, PluginLoadError
+from plugin_framework.errors import (
+    InvalidConfigError,
+    PluginCrashedError,
+    PluginError,
+    PluginLoadError,
+)
 from plugin_framework.isolation.channel import Channel, serve
+from plugin_framework.isolation.payment import PaymentHost
 from plugin_framework.isolation.session import LINE_LIMIT, TaskHost
 from plugin_framework.plugin.command import signal_name
 from plugin_framework.plugin.context import TaskFacts
@@ -87,7 +93,7 @@ class ProcessIsolation:
         self._server = _Server(ref, secrets)
 
     def info(self) -> Mapping[str, Any]:
-        """The plugin's ``isolation`` and ``timeout_seconds``, once it is imported.
+        """The plugin's ``isolation``, ``timeout_seconds`` and ``hooks``, once it is imported.
 
         Raises:
             PluginLoadError: it cannot be imported.
@@ -120,8 +126,30 @@ class ProcessIsolation:
             PluginLoadError: the plugin cannot be imported.
             PluginCrashedError: no process can be started.
         """
+        return self._start({"facts": asdict(facts)}, host, on_exit)
+
+    def payment(self, tx_hash: str, subtask_id: str, *, seconds: float) -> bool:
+        """Ask the plugin whether a payment is accepted, in a process of its own.
+
+        Raises:
+            PluginError: the hook failed, or took longer than ``seconds``.
+            PluginCrashedError: its process died, or could not be started.
+            PluginLoadError: the plugin cannot be imported.
+        """
+        host = PaymentHost()
+        # All that it may ask for is to be heard.
+        worker = self._start({"payment": (tx_hash, subtask_id)}, cast(TaskHost, host), host.exited)
+        try:
+            return host.accepted(seconds)
+        except PluginError:
+            worker.kill()
+            raise
+
+    def _start(
+        self, what: Mapping[str, Any], host: TaskHost, on_exit: Callable[[WorkerExit], None]
+    ) -> ProcessWorker:
         level = logging.getLogger("datahub").getEffectiveLevel()
-        start = {"facts": asdict(facts), "plugin": self.ref.name, "log_level": level}
+        start = {**what, "plugin": self.ref.name, "log_level": level}
         ours, theirs = socket.socketpair()
         output, output_in = os.pipe()
         pump = pump_lines(output, f"datahub.plugin.{self.ref.name}")

@@ -92,6 +92,26 @@ def run_hooks(
         async_hooks.close()
 
 
+def run_payment(
+    plugin: type[DatahubPlugin],
+    tx_hash: str,
+    subtask_id: str,
+    *,
+    log: logging.Logger,
+    extensions: Mapping[str, object],
+) -> Ending:
+    """Call ``on_payment``; the result of the ending is ``{"accepted": bool}``."""
+    async_hooks = AsyncHooks(Gate())
+    try:
+        hook = task_manager(plugin(), extensions, async_hooks).hook
+        accepted = hook.on_payment(tx_hash=tx_hash, subtask_id=subtask_id)
+        return Ending("returned", result={"accepted": bool(accepted)})
+    except BaseException as error:  # noqa: BLE001 - it becomes the ending
+        return _failed(error, log)
+    finally:
+        async_hooks.close()
+
+
 def describe(error: BaseException) -> str:
     """One line on an error: its message alone where it is meant for people."""
     try:

@@ -11,11 +11,13 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from plugin_framework.isolation.payment import PaymentHost
 from plugin_framework.isolation.process import WorkerExit
-from plugin_framework.isolation.session import TaskHost, run_hooks
+from plugin_framework.isolation.session import TaskHost, run_hooks, run_payment
 from plugin_framework.plugin.base import DatahubPlugin, parse_config
 from plugin_framework.plugin.context import Gate, TaskFacts
 from plugin_framework.plugin.loader import PluginRef, load_extensions
+from plugin_framework.plugin.manager import hooks_of
 
 
 class ThreadIsolation:
@@ -27,8 +29,9 @@ class ThreadIsolation:
         self._extensions = load_extensions()
 
     def info(self) -> Mapping[str, Any]:
-        """The plugin's ``isolation`` and ``timeout_seconds``."""
+        """The plugin's ``isolation``, ``timeout_seconds`` and ``hooks``."""
         return {
+            "hooks": hooks_of(self._plugin),
             "isolation": self._plugin.isolation,
             "timeout_seconds": self._plugin.timeout_seconds,
         }
@@ -60,6 +63,23 @@ class ThreadIsolation:
 
         threading.Thread(target=run, daemon=True, name=f"task-{facts.subtask_id}").start()
         return ThreadWorker(gate, on_exit)
+
+    def payment(self, tx_hash: str, subtask_id: str, *, seconds: float) -> bool:
+        """Ask the plugin, in a thread of its own, whether a payment is accepted.
+
+        Raises:
+            PluginError: the hook failed, or took longer than ``seconds``.
+        """
+        log = logging.getLogger(f"datahub.plugin.{self.ref.name}")
+        host = PaymentHost()
+
+        def ask() -> None:
+            host.ended(
+                run_payment(self._plugin, tx_hash, subtask_id, log=log, extensions=self._extensions)
+            )
+
+        threading.Thread(target=ask, daemon=True, name=f"payment-{subtask_id}").start()
+        return host.accepted(seconds)
 
     def close(self) -> None:
         """Nothing to close."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from plugin_framework.journal.database import Database
+from plugin_framework.journal.queue import Queue
 from plugin_framework.journal.records import Records
 from plugin_framework.journal.timeline import Timeline
 from plugin_framework.journal.uploads import UploadLog
@@ -48,6 +49,7 @@ class Journal:
         self.uploads = UploadLog(self._db)
         self.timeline = Timeline(self._db)
         self.records = Records(self._db)
+        self.queue = Queue(self._db)
 
     def close(self) -> None:
         """Close the file; what was written stays."""

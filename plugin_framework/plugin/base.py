@@ -50,6 +50,7 @@ class TaskResult(BaseModel):
 
 
 HookResult: TypeAlias = Awaitable[None] | None
+PaymentResult: TypeAlias = Awaitable[bool | None] | bool | None
 ProcessResult: TypeAlias = TaskResult | Mapping[str, Any] | None
 
 
@@ -100,6 +101,9 @@ class DatahubPlugin:
 
     def on_finish(self, ctx: TaskContext[Any], status: TaskStatus) -> HookResult:
         """Called last, whatever happened."""
+
+    def on_payment(self, tx_hash: str, subtask_id: str) -> PaymentResult:
+        """Say whether a payment for a subtask is accepted. It belongs to no task."""
 
 
 def parse_config(plugin: type[DatahubPlugin], config: Mapping[str, Any]) -> PluginConfig:

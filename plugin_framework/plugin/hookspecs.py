@@ -12,6 +12,8 @@ of its name. An extension marks its own with ``hookimpl``, and may wrap any of t
 A wrapper may replace the result by returning another. What a plugin raises stands whatever wraps
 it, and what an extension raises is logged and changes nothing.
 
+``on_payment`` alone belongs to no task.
+
 All ``async def`` hooks of a task share one event loop; but ``on_pause`` and ``on_resume`` have one
 of their own where the checkpoint is called while ``process`` holds the shared one.
 """
@@ -72,6 +74,14 @@ class TaskHooks:
         """Called last, whatever happened, as long as the plugin's process lives.
 
         ``status`` is not a final one where the task will be started again.
+        """
+
+    @hookspec(firstresult=True)
+    def on_payment(self, tx_hash: str, subtask_id: str) -> bool | None:
+        """A payment for a subtask was announced to the service: say whether it is accepted.
+
+        Called beside the tasks, in a process of its own where they have one, and again where the
+        announcement is repeated. A service whose plugin has no such hook takes no payments.
         """
 
 

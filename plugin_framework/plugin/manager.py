@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("datahub.extensions")
 
-_GIVEN = frozenset({"ctx", "result", "error", "status"})
+_GIVEN = frozenset({"ctx", "result", "error", "status", "tx_hash", "subtask_id"})
 _MARK = f"{PROJECT}_impl"
 
 
@@ -98,7 +98,7 @@ def _register(
         raise PluginLoadError(
             f"{label}: {definition.removeprefix('hookimpl definition: ') or lines[-1]} has a"
             " parameter that the hook is not given; they are called ctx, and result, error or"
-            " status where the hook has one"
+            " status where the hook has one, or tx_hash and subtask_id of on_payment"
         ) from None
 
 

@@ -6,12 +6,25 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterable, Mapping
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from plugin_framework.errors import DatahubError
 
 VALIDITY_SECONDS = 300
 """A timestamp may be off by this much either way."""
 
-_DECIMAL = re.compile(r"[0-9]{1,12}", re.ASCII)
+MEMORY_SECONDS = 2 * VALIDITY_SECONDS
+"""How long a signature may be valid after it was first seen: from one end of its window on."""
+
+MOST_REMEMBERED = 1_000_000
+"""Signatures, at about 100 bytes each."""
+
+_DECIMAL = re.compile(r"0|[1-9][0-9]{0,11}", re.ASCII)
+_SIGNED_BY = (b"d-api-key", b"d-timestamp", b"d-signature")
+_SPANS = 10
 
 
 def canonical_query(query: Mapping[str, str]) -> str:
@@ -21,7 +34,12 @@ def canonical_query(query: Mapping[str, str]) -> str:
 
 def sign(secret: str, query: Mapping[str, str], body: bytes, timestamp: str) -> str:
     """The lowercase hex HMAC-SHA256 of ``query_json + body + timestamp``."""
-    message = canonical_query(query).encode() + body + timestamp.encode()
+    return sign_message(secret, canonical_query(query).encode() + body, timestamp)
+
+
+def sign_message(secret: str, content: bytes, timestamp: str) -> str:
+    """As ``sign``, of query and body as they are written."""
+    message = content + timestamp.encode()
     return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
 
 
@@ -53,3 +71,114 @@ def signature_is_valid(
         for secret in secrets
     ]
     return any(matches)
+
+
+class NotSignedError(DatahubError):
+    """A request does not prove that it comes from Datahub, or was taken before."""
+
+
+class Inbound:
+    """Tells Datahub's requests from others. Any of the secrets will do, so that they can change."""
+
+    def __init__(self, key: str, secrets: Iterable[str]) -> None:
+        self._key = key.encode()
+        self._secrets = tuple(secrets)
+
+    def check(
+        self,
+        headers: Iterable[tuple[bytes, bytes]],
+        query: Mapping[str, str],
+        body: bytes,
+        now: float,
+    ) -> int:
+        """The number that stands for the signature of a request, in 64 bits, signed.
+
+        Header names may be in any case. The order of the checks tells nobody which was wrong
+        before the signature is right.
+
+        Raises:
+            NotSignedError: a header is missing, doubled or malformed, the time is off by more than
+                300 s, or the key or the signature is wrong.
+        """
+        key, timestamp, signature = _only(headers)
+        text = timestamp.decode("latin-1")
+        if not timestamp_is_valid(text, now):
+            raise NotSignedError("D-TIMESTAMP is not the time in Unix seconds, within 300 s")
+        signed = [
+            hmac.compare_digest(signature, sign_message(secret, written + body, text).encode())
+            for secret in self._secrets
+            for written in _written_queries(query)
+        ]
+        known = hmac.compare_digest(key, self._key)
+        if not (known & any(signed)):
+            raise NotSignedError("the key or the signature is wrong")
+        return number_of(signature)
+
+
+def number_of(signature: bytes) -> int:
+    """A number that stands for a signature, and from which nobody can make it."""
+    return int.from_bytes(hashlib.sha256(signature).digest()[:8], "big", signed=True)
+
+
+class Seen:
+    """Remembers what was taken for as long as it could be valid again. For several threads.
+
+    It goes by the monotonic clock, so that a clock that is set back forgets nothing.
+    """
+
+    def __init__(
+        self, *, limit: int = MOST_REMEMBERED, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._spans: deque[tuple[float, set[int]]] = deque()
+
+    def remember(self, taken: Iterable[tuple[int, float]]) -> None:
+        """Know these, each taken so many seconds ago."""
+        now = self._clock()
+        with self._lock:
+            for number, age in sorted(taken, key=lambda one: -one[1]):
+                self._add(number, now - age)
+
+    def take(self, number: int) -> None:
+        """Take a call, once.
+
+        Raises:
+            NotSignedError: it was taken before.
+            OverflowError: there is no room to remember more.
+        """
+        now = self._clock()
+        with self._lock:
+            while self._spans and self._spans[0][0] < now - MEMORY_SECONDS * (1 + 1 / _SPANS):
+                self._spans.popleft()
+            if any(number in known for _, known in self._spans):
+                raise NotSignedError("this request was taken before: sign it anew")
+            if sum(len(known) for _, known in self._spans) >= self._limit:
+                raise OverflowError("too many requests within ten minutes")
+            self._add(number, now)
+
+    def _add(self, number: int, at: float) -> None:
+        if not self._spans or self._spans[-1][0] < at - MEMORY_SECONDS / _SPANS:
+            self._spans.append((at, set()))
+        self._spans[-1][1].add(number)
+
+
+def _only(headers: Iterable[tuple[bytes, bytes]]) -> Sequence[bytes]:
+    given: dict[bytes, list[bytes]] = {name: [] for name in _SIGNED_BY}
+    for name, value in headers:
+        if name.lower() in given:
+            given[name.lower()].append(value)
+    for name, values in given.items():
+        if len(values) != 1:
+            raise NotSignedError(f"{name.decode().upper()} must be given once")
+    return [values[0] for values in given.values()]
+
+
+def _written_queries(query: Mapping[str, str]) -> set[bytes]:
+    """The query as signed: with other than ASCII characters escaped, or as they are."""
+    escaped = canonical_query(query)
+    if not query:
+        return {b""}
+    plain = json.dumps(query, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return {escaped.encode(), plain.encode("utf-8", "surrogatepass")}
