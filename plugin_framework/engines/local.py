@@ -34,7 +34,8 @@ class LocalEngine:
     """A supervisor for one plugin: everything its subtasks share, made once.
 
     ``plugin`` is a class, or what ``datahub-plugin run`` takes. ``observers`` are extensions beside
-    the installed ones.
+    the installed ones. An engine ``beside`` another shares all that is not its plugin's with that
+    one, and is closed first.
 
     Raises:
         ConfigurationError: no such plugin, or a setting is missing.
@@ -47,6 +48,7 @@ class LocalEngine:
         settings: Settings,
         *,
         observers: Mapping[str, object] | None = None,
+        beside: LocalEngine | None = None,
     ) -> None:
         if settings.engine != "local":
             raise ConfigurationError(
@@ -58,20 +60,10 @@ class LocalEngine:
         with ExitStack() as made:
             # First, so that the plugin is imported while the rest is made.
             isolation = made.enter_context(closing(_isolation(self.ref, plugin, settings)))
-            journal = made.enter_context(closing(Journal(settings.state_dir / JOURNAL)))
-            client = made.enter_context(closing(datahub_client(base_url, settings)))
-            ticker = made.enter_context(closing(Ticker()))
-            self._supervisor = Supervisor(
-                settings=settings,
-                journal=journal,
-                client=client,
-                engine=made.enter_context(closing(Engine(_engine_options(base_url, settings)))),
-                observer=made.enter_context(
-                    closing(Observers({**load_extensions(), **(observers or {})}))
-                ),
-                ticker=ticker,
-                polls=Polls(client, ticker, settings.poll_seconds),
-            )
+            if beside is None:
+                self._supervisor = _supervisor(made, base_url, settings, observers or {})
+            else:
+                self._supervisor = beside._supervisor  # noqa: SLF001 - our own class
             self._isolation = _as_the_plugin_wants(isolation, settings)
             # Entered last, so as to end first: what it runs needs all the others.
             made.enter_context(closing(self._isolation))
@@ -96,6 +88,34 @@ class LocalEngine:
             self._isolation,
             Task(subtask_id, task_id, self.ref.name, config or {}),
         )
+
+    @property
+    def journal(self) -> Journal:
+        """What all its subtasks are kept in."""
+        return self._supervisor.journal
+
+    @property
+    def hooks(self) -> frozenset[str]:
+        """The hooks that the plugin implements, once it is imported."""
+        return frozenset(self._isolation.info()["hooks"])
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Validate a config where the plugin is.
+
+        Raises:
+            PluginLoadError: the plugin cannot be imported.
+            InvalidConfigError: with one line for each field that is wrong.
+        """
+        self._isolation.check(config)
+
+    def payment(self, tx_hash: str, subtask_id: str, *, seconds: float) -> bool:
+        """Ask the plugin whether a payment is accepted.
+
+        Raises:
+            TaskError: the hook failed, or took longer than ``seconds``.
+            PluginLoadError: the plugin cannot be imported.
+        """
+        return self._isolation.payment(tx_hash, subtask_id, seconds=seconds)
 
     def close(self) -> None:
         """End the plugin's processes and close all connections."""
@@ -122,6 +142,23 @@ def run_task(
     """
     with LocalEngine(plugin, settings or load_settings()) as engine:
         return engine.run(subtask_id, task_id=task_id, config=config).execute()
+
+
+def _supervisor(
+    made: ExitStack, base_url: str, settings: Settings, observers: Mapping[str, object]
+) -> Supervisor:
+    journal = made.enter_context(closing(Journal(settings.state_dir / JOURNAL)))
+    client = made.enter_context(closing(datahub_client(base_url, settings)))
+    ticker = made.enter_context(closing(Ticker()))
+    return Supervisor(
+        settings=settings,
+        journal=journal,
+        client=client,
+        engine=made.enter_context(closing(Engine(_engine_options(base_url, settings)))),
+        observer=made.enter_context(closing(Observers({**load_extensions(), **observers}))),
+        ticker=ticker,
+        polls=Polls(client, ticker, settings.poll_seconds),
+    )
 
 
 def _isolation(
