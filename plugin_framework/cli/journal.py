@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from plugin_framework.cli.streams import own_stdout
 if TYPE_CHECKING:
     from plugin_framework.journal.journal import Journal
     from plugin_framework.journal.records import Record
+    from plugin_framework.journal.view import View
     from plugin_framework.lifecycle.reporter import Delivery
     from plugin_framework.settings import Settings
 
@@ -47,7 +49,7 @@ def list_command(*, everything: bool, as_json: bool) -> None:
     unfinished   (--all) it has not ended; its next run goes on
     delivered    (--all) it has ended, and Datahub knows
     """  # noqa: D301 - the \b is click's, and keeps the lines as they are
-    with _opened() as (_, journal), own_stdout() as say:
+    with _to_look() as journal, own_stdout() as say:
         known = journal.records.all()
         shown = [one for one in known if everything or one.state in {"undelivered", "refused"}]
         if as_json:
@@ -66,7 +68,7 @@ def list_command(*, everything: bool, as_json: bool) -> None:
     "html",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write a page with a picture instead.",
+    help="Write a page with a picture; print nothing but what --json asks for.",
 )
 def show_command(subtask_id: str, html: Path | None, *, as_json: bool) -> None:
     """Show what happened to subtask ID, in order.
@@ -76,14 +78,14 @@ def show_command(subtask_id: str, html: Path | None, *, as_json: bool) -> None:
     from plugin_framework.cli.timeline import lines  # noqa: PLC0415 - loaded late
     from plugin_framework.cli.timeline_page import page  # noqa: PLC0415 - loaded late
 
-    with _opened() as (_, journal), own_stdout() as say:
+    with _to_look() as journal, own_stdout() as say:
         (record,) = _named(journal, [subtask_id])
         events = journal.timeline.events(subtask_id)
         if html is not None:
             _write(html, page(record, events))
-        elif as_json:
+        if as_json:
             say(json.dumps({**asdict(record), "events": [asdict(one) for one in events]}, indent=2))
-        else:
+        elif html is None:
             say("\n".join(lines(record, events)))
 
 
@@ -120,12 +122,19 @@ def deliver_command(subtask_ids: tuple[str, ...]) -> None:
     sys.exit(LEFT if left else 0)
 
 
+def _days(_context: click.Context, parameter: click.Parameter, given: float) -> float:
+    if not 0 <= given < math.inf:  # NaN is neither
+        raise click.BadParameter(f"{given:g}: expected a number of days from 0", param=parameter)
+    return given
+
+
 @journal_command.command("prune")
 @click.option(
     "--older-than",
     "days",
     metavar="DAYS",
-    type=click.FloatRange(min=0),
+    type=float,
+    callback=_days,
     default=30.0,
     show_default=True,
     help="Only what was delivered or refused so long ago.",
@@ -158,17 +167,34 @@ def prune_command(days: float, forced: tuple[str, ...], *, everything: bool) -> 
 @contextmanager
 def _opened() -> Iterator[tuple[Settings, Journal]]:
     """The settings, and the journal they name."""
-    from plugin_framework.engines.local import JOURNAL  # noqa: PLC0415 - loaded late
     from plugin_framework.journal.journal import Journal  # noqa: PLC0415 - loaded late
+
+    settings, path = _where()
+    with closing(Journal(path)) as journal:
+        yield settings, journal
+
+
+@contextmanager
+def _to_look() -> Iterator[Journal | View]:
+    """The journal, or as much of it as shows where it may not be written."""
+    from plugin_framework.journal.view import open_to_look  # noqa: PLC0415 - loaded late
+
+    _, path = _where()
+    with closing(open_to_look(path)) as journal:
+        yield journal
+
+
+def _where() -> tuple[Settings, Path]:
+    """The settings, and the path of the journal; logging is set up."""
+    from plugin_framework.engines.local import JOURNAL  # noqa: PLC0415 - loaded late
     from plugin_framework.settings import load_settings  # noqa: PLC0415 - loaded late
 
     settings = load_settings()
     set_up_logging(settings.log_level, settings.log_format, sys.stderr)
-    with closing(Journal(settings.state_dir / JOURNAL)) as journal:
-        yield settings, journal
+    return settings, settings.state_dir / JOURNAL
 
 
-def _named(journal: Journal, subtask_ids: Sequence[str]) -> list[Record]:
+def _named(journal: Journal | View, subtask_ids: Sequence[str]) -> list[Record]:
     # What is not UTF-8 was never journalled, and cannot be asked for.
     found = {one: journal.records.find(one) if _is_text(one) else None for one in subtask_ids}
     unknown = [one for one, record in found.items() if record is None]

@@ -6,8 +6,10 @@ SQLite with WAL and synchronous=FULL: a write that has returned is on disk.
 from __future__ import annotations
 
 import os
+import pwd
 import sqlite3
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,10 +17,13 @@ from pathlib import Path
 from plugin_framework.errors import JournalError
 from plugin_framework.journal.health import (
     Guard,
+    emptied,
     is_damage,
+    is_locked,
     quarantine,
     sync_folder,
 )
+from plugin_framework.journal.ownership import foreign, written_by_others
 
 # Each entry takes the file from the version that is its index to the next one. Never edit one that
 # was released: add another.
@@ -113,12 +118,16 @@ CREATE INDEX undelivered ON reports (subtask_id) WHERE fate = 'pending';
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 BUSY_SECONDS = 30.0
+"""How long to wait for another process that has the journal locked."""
+NOTE_SECONDS = 2.0
+"""The same, for what may be missing from it."""
+CHECKED_SIZE = 256 * 2**20
+"""Bytes of a journal that is checked whenever nobody else has it open: about 1 ms for each MiB. A
+larger one is checked only where there is reason to."""
 
 
-class Database:
-    """A journal file. Safe to use from several threads and processes.
-
-    A damaged one is put aside, and a new one begun.
+class Readable(ABC):
+    """A journal's open connection. Safe to use from several threads.
 
     Raises:
         JournalError: at opening and at every use, when the file cannot be read or written.
@@ -128,14 +137,8 @@ class Database:
         self.path = path
         self._lock = threading.RLock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _make_file(path)
-            self._guard = Guard(path)
-            try:
-                self._connection = self._open()
-            except BaseException:
-                self._guard.close()
-                raise
+            _refuse(path, foreign(path, newest=SCHEMA_VERSION))
+            self._connection = self._open()
         except (OSError, sqlite3.Error) as error:
             raise JournalError(_advice(path, error)) from None
 
@@ -143,28 +146,63 @@ class Database:
         """Close the file; what was written stays."""
         with self._lock:
             self._connection.close()
-            self._guard.close()
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """The connection, to read from."""
+        with self._held(BUSY_SECONDS) as db:
+            yield db
+
+    @contextmanager
+    def _held(self, seconds: float) -> Iterator[sqlite3.Connection]:
+        """The connection; nobody else, in this process or another, is waited for longer."""
+        if not self._lock.acquire(timeout=seconds):
+            raise JournalError(_locked(self.path, seconds))
+        try:
+            self._connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+            yield self._connection
+        except sqlite3.IntegrityError as error:
+            raise JournalError(f"the journal {self.path} refuses a write: {error}") from error
+        except sqlite3.Error as error:
+            if is_damage(error):
+                self._found_damaged()
+            advice = _locked(self.path, seconds) if is_locked(error) else _advice(self.path, error)
+            raise JournalError(advice) from error
+        finally:
+            self._lock.release()
+
+    @abstractmethod
+    def _open(self) -> sqlite3.Connection:
+        """Open it, checked and of this framework's format."""
+
+    @abstractmethod
+    def _found_damaged(self) -> None:
+        """The file is damaged, and did not look so when it was opened."""
+
+
+class Database(Readable):
+    """A journal file. Safe to use from several threads and processes.
+
+    A damaged one is put aside, and a new one begun.
+
+    Raises:
+        JournalError: at opening and at every use, when the file cannot be read or written.
+    """
+
+    def close(self) -> None:
+        """Close the file; what was written stays."""
         with self._lock:
-            try:
-                yield self._connection
-            except sqlite3.IntegrityError as error:
-                raise JournalError(f"the journal {self.path} refuses a write: {error}") from error
-            except sqlite3.Error as error:
-                if is_damage(error):
-                    self._guard.mark()
-                raise JournalError(_advice(self.path, error)) from error
+            super().close()
+            self._guard.close()
 
     @contextmanager
     def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """The connection in a transaction, which is on disk when this is left without an error.
 
         One that is not ``durable`` survives the process, and is on disk with the next one that is.
+        It does not wait long where others have the journal.
         """
-        with self.read() as db:
+        with self._held(BUSY_SECONDS if durable else NOTE_SECONDS) as db:
             db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -175,16 +213,30 @@ class Database:
                     db.execute("ROLLBACK")
                 raise
 
+    def _found_damaged(self) -> None:
+        self._guard.mark()
+
     def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_file(self.path)
+        self._guard = Guard(self.path)
+        try:
+            self._guard.enter()
+            # Before SQLite sees it: it takes an empty file for a new one, and removes its log.
+            if self._guard.alone and (loss := emptied(self.path)):
+                quarantine(self.path, loss)
+                _make_file(self.path)
+            return self._open_sound()
+        except BaseException:
+            self._guard.close()
+            raise
+
+    def _open_sound(self) -> sqlite3.Connection:
         while True:
             self._guard.enter()
-            # A check reads the whole file, so it is made where there is reason to.
-            check = self._guard.alone and self._guard.doubtful
-            db = sqlite3.connect(
-                self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
+            db = connect(self.path)
             try:
-                damage = self._prepare(db, check=check)
+                damage = self._prepare(db)
                 if damage and self._guard.alone:
                     # Before it is closed: closing removes the log, by its name.
                     quarantine(self.path, damage)
@@ -201,39 +253,62 @@ class Database:
             else:
                 self._guard.wait()
 
-    def _prepare(self, db: sqlite3.Connection, *, check: bool) -> str | None:
+    def _prepare(self, db: sqlite3.Connection) -> str | None:
         """Make the file ready for use, or say what is damaged in it."""
         try:
-            self._version(db)
+            # Once more: it may have been locked before, or have come since.
+            _refuse(self.path, written_by_others(db, newest=SCHEMA_VERSION))
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 db.execute(f"PRAGMA {pragma}")
-            damage = _damage_in(db) if check else None
+            damage = _damage_in(db) if self._is_to_be_checked() else None
             if damage is None:
-                self._migrate(db)
+                migrate(db)
         except sqlite3.DatabaseError as error:
             if is_damage(error):
                 return str(error)
             raise
         return damage
 
-    def _version(self, db: sqlite3.Connection) -> int:
-        """The file's format; JournalError for one that is newer than this framework."""
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise JournalError(
-                f"the journal {self.path} was written by a newer version of the framework"
-                f" (format {version}, this one reads {SCHEMA_VERSION}): upgrade, or set"
-                " DATAHUB_STATE_DIR to another folder"
-            )
-        return int(version)
+    def _is_to_be_checked(self) -> bool:
+        """A check reads the whole file, and finds what would else end a command half-way."""
+        small = self.path.stat().st_size <= CHECKED_SIZE
+        return self._guard.alone and (small or self._guard.doubtful)
 
-    def _migrate(self, db: sqlite3.Connection) -> None:
-        db.execute("BEGIN IMMEDIATE")
-        for step in MIGRATIONS[self._version(db) :]:
-            for statement in filter(str.strip, step.split(";")):
-                db.execute(statement)
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        db.execute("COMMIT")
+
+def connect(path: Path | str) -> sqlite3.Connection:
+    """Open a database, and begin no transaction but those asked for."""
+    return sqlite3.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+
+
+def format_of(db: sqlite3.Connection) -> int:
+    """The format of a journal: how many migrations it has had."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a journal, or an empty database, to the format of this framework."""
+    db.execute("BEGIN IMMEDIATE")
+    for step in MIGRATIONS[format_of(db) :]:
+        for statement in filter(str.strip, step.split(";")):
+            db.execute(statement)
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    db.execute("COMMIT")
+
+
+def _refuse(path: Path, found: str | None) -> None:
+    """Leave alone what another application, or a newer version, has written."""
+    if found == "newer":
+        raise JournalError(
+            f"the journal {path} was written by a newer version of the framework (this one reads"
+            f" formats up to {SCHEMA_VERSION}): upgrade, or set DATAHUB_STATE_DIR to another folder"
+        )
+    if found is not None:
+        raise JournalError(
+            f"{path} is not a journal of this framework ({found}), and is left alone: move it"
+            " elsewhere, or set DATAHUB_STATE_DIR to another folder"
+        )
 
 
 def _make_file(path: Path) -> None:
@@ -256,9 +331,36 @@ def _damage_in(db: sqlite3.Connection) -> str | None:
 
 def _advice(path: Path, error: Exception) -> str:
     reason = error.strerror if isinstance(error, OSError) else str(error)
+    elsewhere = "set DATAHUB_STATE_DIR to another folder"
     if isinstance(error, sqlite3.Error) and is_damage(error):
         return f"the journal {path} is damaged ({reason}): the next start puts it aside"
+    if isinstance(error, sqlite3.Error) and is_locked(error):
+        return _locked(path, BUSY_SECONDS)
+    if isinstance(error, PermissionError):
+        return (
+            f"the journal {path} is not for this user to use ({reason}{_owner(path)}): run as its"
+            f" owner, or {elsewhere}"
+        )
     return (
         f"the journal {path} cannot be used ({reason}): make the folder writable, free some disk,"
-        " or set DATAHUB_STATE_DIR to another folder"
+        f" or {elsewhere}"
     )
+
+
+def _locked(path: Path, seconds: float) -> str:
+    return (
+        f"the journal {path} is locked, and was for {seconds:g} s (another process or thread is"
+        " writing to it): try again when that has ended"
+    )
+
+
+def _owner(path: Path) -> str:
+    """Whose it is, where that can be known."""
+    try:
+        uid = path.stat().st_uid
+        name = pwd.getpwuid(uid).pw_name
+    except OSError:
+        return ""
+    except KeyError:
+        name = f"number {uid}"
+    return f"; it belongs to user {name}"

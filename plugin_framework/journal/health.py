@@ -16,19 +16,47 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from plugin_framework.journal.ownership import has_log
+
 log = logging.getLogger("datahub.journal")
 
 LOCK_SECONDS = 5.0
 """How long to wait for another process that opens, checks or holds a journal found damaged."""
 _PRIMARY = 0xFF  # the rest of SQLite's error codes says how it was found
 _WAL_SUFFIXES = ("-wal", "-shm")
+_BESIDE = ("work", "locks")
+"""Folders beside a journal that hold something of each subtask in it."""
 
 
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether SQLite says that the file is damaged, and not merely that it cannot be used."""
+    return _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that others had the file for longer than it waits."""
+    return _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def _code(error: sqlite3.Error) -> int:
     # Errors that Python itself makes carry no code.
-    code = getattr(error, "sqlite_errorcode", None) or 0
-    return code & _PRIMARY in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    return (getattr(error, "sqlite_errorcode", None) or 0) & _PRIMARY
+
+
+def emptied(path: Path) -> str | None:
+    """What says that an empty journal was not always so; None for a new one.
+
+    Raises:
+        OSError: it is not there, or its folder cannot be read.
+    """
+    if path.stat().st_size:
+        return None
+    if has_log(path):
+        return "it is empty, but its log is not"
+    for folder in (path.parent / name for name in _BESIDE):
+        if folder.is_dir() and any(folder.iterdir()):
+            return f"it is empty, but {folder} is not"
+    return None
 
 
 class Guard:
@@ -43,17 +71,14 @@ class Guard:
     def __init__(self, path: Path) -> None:
         fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._file = os.fdopen(fd, "r+b", buffering=0)
-        self._wal = Path(f"{path}-wal")
+        self._path = path
         self._give_up_at = time.monotonic() + LOCK_SECONDS
         self.alone = False
 
     @property
     def doubtful(self) -> bool:
         """Whether the last user was killed, or found damage."""
-        with suppress(OSError):
-            if self._wal.stat().st_size:
-                return True
-        return os.fstat(self._file.fileno()).st_size > 0
+        return has_log(self._path) or os.fstat(self._file.fileno()).st_size > 0
 
     def enter(self) -> None:
         """Hold the journal: alone if nobody else does."""

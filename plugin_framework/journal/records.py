@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
-from plugin_framework.journal.database import Database
+from plugin_framework.journal.database import Readable
 
 State = Literal["undelivered", "refused", "unfinished", "delivered"]
 
@@ -50,7 +50,7 @@ class Record:
 class Records:
     """All subtasks in the journal."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Readable) -> None:
         self._db = database
 
     def all(self) -> list[Record]:

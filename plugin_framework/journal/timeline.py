@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plugin_framework.errors import JournalError
-from plugin_framework.journal.database import Database
+from plugin_framework.journal.database import Database, Readable
 
 log = logging.getLogger("datahub.journal")
 
@@ -32,35 +32,11 @@ class Event:
     detail: dict[str, Any]
 
 
-class Timeline:
-    """The events of all subtasks: noted, or known from their attempts and reports.
+class Events:
+    """The events of all subtasks, to look at."""
 
-    A note that cannot be written is logged, and nothing else: no task fails by it. One of a subtask
-    that the journal does not know is dropped.
-    """
-
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Readable) -> None:
         self._db = database
-
-    def note(self, subtask_id: str, kind: str, **detail: Any) -> None:
-        """Note an event, without waiting for the disk."""
-        self._write(
-            subtask_id,
-            "INSERT INTO events (subtask_id, at, kind, detail)"
-            " SELECT subtask_id, ?, ?, ? FROM subtasks WHERE subtask_id = ?",
-            (time.time(), kind, json.dumps(_clean(detail)), subtask_id),
-        )
-
-    def count(self, subtask_id: str, kind: str) -> None:
-        """Note an event that recurs: one row for each attempt, with how often and when last."""
-        known = self._write(
-            subtask_id,
-            "UPDATE events SET detail = json_set(detail, '$.count',"  # noqa: S608 - a constant
-            f" detail ->> 'count' + 1, '$.last', ?3) WHERE {_OF_THIS_ATTEMPT}",
-            (subtask_id, kind, time.time()),
-        )
-        if known == 0:
-            self.note(subtask_id, kind, count=1, last=time.time())
 
     def events(self, subtask_id: str) -> list[Event]:
         """All that is known to have happened to a subtask, in order."""
@@ -82,10 +58,42 @@ class Timeline:
         found += [Event(at, kind, json.loads(detail)) for at, kind, detail in noted]
         return sorted(found, key=lambda event: event.at)
 
+
+class Timeline(Events):
+    """The events of all subtasks: noted, or known from their attempts and reports.
+
+    A note that cannot be written is logged, and nothing else: no task fails by it. One of a subtask
+    that the journal does not know is dropped.
+    """
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._notes = database
+
+    def note(self, subtask_id: str, kind: str, **detail: Any) -> None:
+        """Note an event, without waiting for the disk."""
+        self._write(
+            subtask_id,
+            "INSERT INTO events (subtask_id, at, kind, detail)"
+            " SELECT subtask_id, ?, ?, ? FROM subtasks WHERE subtask_id = ?",
+            (time.time(), kind, json.dumps(_clean(detail)), subtask_id),
+        )
+
+    def count(self, subtask_id: str, kind: str) -> None:
+        """Note an event that recurs: one row for each attempt, with how often and when last."""
+        known = self._write(
+            subtask_id,
+            "UPDATE events SET detail = json_set(detail, '$.count',"  # noqa: S608 - a constant
+            f" detail ->> 'count' + 1, '$.last', ?3) WHERE {_OF_THIS_ATTEMPT}",
+            (subtask_id, kind, time.time()),
+        )
+        if known == 0:
+            self.note(subtask_id, kind, count=1, last=time.time())
+
     def _write(self, subtask_id: str, statement: str, values: tuple[Any, ...]) -> int:
         """How many rows were written; -1 where that failed."""
         try:
-            with self._db.write(durable=False) as db:
+            with self._notes.write(durable=False) as db:
                 return db.execute(statement, values).rowcount
         except JournalError as error:
             log.warning("the timeline of subtask %s misses an event: %s", subtask_id, error)

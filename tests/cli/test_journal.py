@@ -165,6 +165,9 @@ def test_the_timeline_as_text_json_and_a_page(hub: StrictDatahub, state: Path) -
     assert [event["at"] for event in facts["events"]] == sorted(e["at"] for e in facts["events"])
     ended = journal(state, "show", SUBTASK, "--html", "page.html")
     assert (ended.code, ended.out) == (0, "")
+    both = journal(state, "show", SUBTASK, "--html", "both.html", "--json")
+    assert json.loads(both.out) == facts
+    assert "<svg" in (state.parent / "both.html").read_text()
     page = (state.parent / "page.html").read_text()
     assert "<svg" in page
     assert page.count("<tr>") == 1 + len(facts["events"])
@@ -240,7 +243,10 @@ def test_prune_all_takes_what_is_settled_however_young(state: Path) -> None:
         (("show", "\udcff"), "the journal knows no subtask "),
         (("deliver", "nobody"), "DATAHUB_BASE_URL is not set"),
         (("prune", "--force", "nobody"), "the journal knows no subtask nobody"),
-        (("prune", "--older-than", "-1"), "Invalid value for '--older-than'"),
+        (("prune", "--older-than", "-1"), "Invalid value for '--older-than': -1: expected"),
+        (("prune", "--older-than", "nan"), "Invalid value for '--older-than': nan: expected"),
+        (("prune", "--older-than", "inf"), "Invalid value for '--older-than': inf: expected"),
+        (("prune", "--older-than", "much"), "Invalid value for '--older-than': 'much'"),
         (("show", "s", "--html", "no/such/page.html"), "the page no/such/page.html cannot be"),
     ],
 )

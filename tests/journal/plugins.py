@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import resource
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -43,4 +44,17 @@ class MayNotWrite(DatahubPlugin):
     def process(self, ctx: TaskContext[Any]) -> TaskResult:
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        return TaskResult(total_counts=1)
+
+
+class Waits(DatahubPlugin):
+    """Works, and writes nothing, until ``go`` appears in the state folder."""
+
+    isolation = "thread"
+
+    def process(self, ctx: TaskContext[Any]) -> TaskResult:
+        go = ctx.work_dir.parent.parent / "go"
+        while not go.exists():
+            ctx.checkpoint()
+            threading.Event().wait(0.01)
         return TaskResult(total_counts=1)

@@ -1,0 +1,125 @@
+"""A journal that another process has locked: a bounded wait, one clear error, and others go on."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from plugin_framework import run_task
+from plugin_framework.errors import JournalError
+from plugin_framework.journal.journal import Journal
+from tests.journal.plugins import Waits
+from tests.lifecycle.running import SUBTASK, Background, settings_for
+from tests.strict_datahub import StrictDatahub
+
+HOLDER = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute(f"PRAGMA locking_mode = {sys.argv[2]}")
+db.execute("BEGIN EXCLUSIVE")
+db.execute("PRAGMA user_version").fetchone()
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plugin_framework.journal.database.BUSY_SECONDS", 0.5)
+    monkeypatch.setattr("plugin_framework.journal.database.NOTE_SECONDS", 0.1)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite3"
+
+
+@contextmanager
+def held(path: Path, mode: str = "NORMAL") -> Iterator[None]:
+    """Another process keeps everybody from writing; in mode EXCLUSIVE, from reading, too."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path), mode],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            yield
+        finally:
+            holder.communicate("\n", timeout=60)
+
+
+@pytest.mark.parametrize("mode", ["NORMAL", "EXCLUSIVE"])
+def test_it_cannot_be_opened(path: Path, mode: str) -> None:
+    with closing(Journal(path)) as journal:
+        journal.start_attempt("s", task_id=None, plugin="p", config={})
+    with held(path, mode):
+        with pytest.raises(JournalError, match=r"is locked, and was for 0\.5 s") as caught:
+            Journal(path)
+        assert "\n" not in str(caught.value)
+        assert "free some disk" not in str(caught.value)
+    with closing(Journal(path)) as journal:
+        assert journal.records.find("s") is not None
+    assert list(path.parent.glob("*.corrupt-*")) == []
+
+
+def test_it_cannot_be_written_and_can_be_read(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with closing(Journal(path)) as journal:
+        journal.start_attempt("s", task_id=None, plugin="p", config={})
+        with held(path):
+            with pytest.raises(JournalError, match="is locked"):
+                journal.save_state("s", {"line": 1})
+            assert journal.records.find("s") is not None
+            journal.timeline.note("s", "stalled", seconds=1)
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
+        assert "misses an event: the journal" in record.getMessage()
+        journal.save_state("s", {"line": 2})
+        assert journal.start_attempt("s", task_id=None, plugin="p", config={}) == (2, {"line": 2})
+
+
+def test_a_thread_waits_no_longer_for_another_that_waits(path: Path) -> None:
+    with closing(Journal(path)) as journal:
+        journal.start_attempt("s", task_id=None, plugin="p", config={})
+        entered, leave = threading.Event(), threading.Event()
+
+        def write() -> None:
+            with journal._db.write():
+                entered.set()
+                leave.wait(60)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            assert entered.wait(60)
+            with pytest.raises(JournalError, match="is locked"):
+                journal.save_state("s", {})
+        finally:
+            leave.set()
+            writer.join()
+        journal.save_state("s", {})
+
+
+def test_other_subtasks_go_on(path: Path) -> None:
+    state = path.parent
+    with StrictDatahub(SUBTASK) as hub, Background(Waits, hub, state) as running:
+        hub.wait_for(lambda: hub.heartbeats)
+        with held(path):
+            settings = settings_for(hub, state)
+            with pytest.raises(JournalError, match="is locked"):
+                run_task(Waits, subtask_id="another", settings=settings)
+            beats = len(hub.heartbeats)
+            hub.wait_for(lambda: len(hub.heartbeats) > beats + 2)
+        (state / "go").touch()
+        assert running.ended.exit_code == 0
+        assert hub.statuses == [1, 3]
+        assert hub.violations == []
