@@ -20,6 +20,7 @@ DatahubError
 │   ├── StorageUnreachableError   no connection to the store, or it broke
 │   ├── AddressRefusedError       a URL we will not talk to
 │   ├── SourceChangedError        the file changed while it was sent
+│   ├── ObjectChangedError        the object in storage changed while it was read
 │   └── LocalFileError            disk full, read-only, missing
 ├── JournalError                the journal cannot be read or written
 ├── TaskLockedError             the subtask is already running here (exit 75)
@@ -152,6 +153,10 @@ class AddressRefusedError(TransferError):
 
 class SourceChangedError(TransferError):
     """The file changed while it was being sent, so what was stored is of no use."""
+
+
+class ObjectChangedError(TransferError):
+    """The object in storage changed while it was being read, so its parts do not fit together."""
 
 
 class LocalFileError(TransferError):

@@ -42,7 +42,7 @@ class Channel:
         self._connection = connection
         self._lock = threading.Lock()
 
-    def send(self, message: Mapping[str, Any], data: bytes | None = None) -> None:
+    def send(self, message: Mapping[str, Any], data: bytes | memoryview | None = None) -> None:
         """Send a message, and after it its bytes, if it has any.
 
         Raises:
@@ -191,7 +191,7 @@ def _answer(channel: Channel, host: TaskHost, call: str, number: int, args: list
     data = None
     try:
         value = _invoke(host, call, args)
-        if isinstance(value, bytes):
+        if isinstance(value, bytes | memoryview):
             answer["data"], data = True, value
         else:
             answer["value"] = value
@@ -220,8 +220,14 @@ def _error_to(error: BaseException) -> dict[str, Any]:
     if not known:
         logging.getLogger("datahub.isolation").error("an internal error", exc_info=error)
     plain = {k: v for k, v in vars(error).items() if isinstance(v, str | int | float | None)}
-    kind = type(error).__name__ if known else "DatahubError"
+    # The nearest class that the other end knows: the modules below have subclasses of their own.
+    kinds = (each.__name__ for each in type(error).__mro__ if _is_public(each))
+    kind = next(kinds) if known else "DatahubError"
     return {"kind": kind, "message": str(error), "attributes": plain if known else {}}
+
+
+def _is_public(kind: type) -> bool:
+    return vars(errors).get(kind.__name__) is kind
 
 
 def _error_from(error: dict[str, Any]) -> BaseException:

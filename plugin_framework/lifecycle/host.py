@@ -17,6 +17,7 @@ from plugin_framework.lifecycle.folders import safe_file_name
 from plugin_framework.lifecycle.patience import persist
 from plugin_framework.lifecycle.progress import Progress
 from plugin_framework.plugin.context import UploadedFile
+from plugin_framework.plugin.input_file import BLOCK, SPAN
 from plugin_framework.protocol.client import DatahubClient
 from plugin_framework.protocol.models import (
     CompletedPart,
@@ -93,6 +94,7 @@ class SupervisorHost:
         self._input_lock = threading.Lock()
         self._input: Path | None = None
         self._remote: RemoteFile | None = None
+        self._remote_name = ""
         self._sent: set[tuple[Path, int, int]] = set()
 
     @property
@@ -129,10 +131,15 @@ class SupervisorHost:
         """See plugin.context.Host."""
         return self._open_remote().size
 
-    def read_input(self, offset: int, size: int) -> bytes:
+    def read_input(self, offset: int, size: int) -> bytes | memoryview:
         """See plugin.context.Host."""
-        self._owner.check()
-        return self._open_remote().read(offset, size)
+        remote = self._open_remote()
+        data = remote.read(offset, min(size, SPAN * BLOCK))
+        self._owner.progressed(self._progress.percent)  # it moves, as a stall watch wants to know
+        # What is read twice counts twice, but never beyond the whole.
+        sent = min(remote.fetched, remote.size)
+        self._transferred("download", self._remote_name, sent, remote.size)
+        return data
 
     def upload(self, path: Path, name: str | None) -> UploadedFile:
         """See plugin.context.Host."""
@@ -160,13 +167,16 @@ class SupervisorHost:
         )
 
     def _presigned_url(self) -> str:
-        return self._presign().download_url.get_secret_value()
+        ticket = self._presign()
+        url = ticket.download_url.get_secret_value()
+        self._remote_name = _name_of(ticket, url)
+        return url
 
     def _open_remote(self) -> RemoteFile:
         with self._input_lock:
             if self._remote is None:
                 self._remote = RemoteFile(
-                    self._engine, self._presigned_url, stop=self._owner.stopped
+                    self._engine, self._presigned_url, check=self._owner.check
                 )
             return self._remote
 

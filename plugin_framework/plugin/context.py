@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import logging
 import math
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
@@ -19,17 +17,12 @@ from typing import Any, Generic, Protocol
 from typing_extensions import TypeVar
 
 from plugin_framework.errors import TaskCancelled
+from plugin_framework.plugin.input_file import InputBlocks, open_blocks
 from plugin_framework.protocol.models import TaskStatus
 
 # The default makes a plain ``TaskContext`` complete, also under the strictest type checker.
 ConfigT_co = TypeVar("ConfigT_co", covariant=True, default=Any)
 Item = TypeVar("Item")
-
-READ_AHEAD = 1024 * 1024
-"""Bytes that ``open_input()`` fetches at the least in one go."""
-
-BLOCK_LIMIT = 8 * 1024 * 1024
-"""Bytes that it fetches at the most."""
 
 _in_pause_hook: ContextVar[bool] = ContextVar("in_pause_hook", default=False)
 
@@ -52,7 +45,7 @@ class Host(Protocol):
     def input_size(self) -> int:
         """The input's size in bytes."""
 
-    def read_input(self, offset: int, size: int) -> bytes:
+    def read_input(self, offset: int, size: int) -> bytes | memoryview:
         """At most ``size`` bytes of the input from ``offset``; nothing at its end."""
 
     def upload(self, path: Path, name: str | None) -> UploadedFile:
@@ -171,6 +164,8 @@ class TaskContext(Generic[ConfigT_co]):
         self._gate = gate
         self._holding = threading.Lock()
         self._saving = threading.Lock()
+        self._opening = threading.Lock()
+        self._input: InputBlocks | None = None
         self._sent = -1.0
         self._pause_hook: Callable[[TaskStatus], None] = lambda _status: None
 
@@ -192,10 +187,6 @@ class TaskContext(Generic[ConfigT_co]):
         return self._host.download(name)
 
     def open_input(self) -> io.BufferedReader:
-        """The input as a seekable binary file that fetches only what is read."""
-        self.checkpoint()
-        return io.BufferedReader(_InputFile(self._host, self._host.input_size()), READ_AHEAD)
-
     def upload(self, path: Path | str, name: str | None = None) -> UploadedFile:
         """Put a file into storage, under its own name unless ``name`` is given.
 
@@ -304,44 +295,3 @@ class TaskContext(Generic[ConfigT_co]):
 
         self.checkpoint()
         return run_command([str(part) for part in argv], self._gate, check=check, options=options)
-
-
-class _InputFile(io.RawIOBase):
-    """A read-only view on the input; ``io.BufferedReader`` around it caches and reads ahead."""
-
-    def __init__(self, host: Host, size: int) -> None:
-        self._host = host
-        self._size = size
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            # What a plain file raises, and what zipfile and its like expect.
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        self._position = base + offset
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self._fetch(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-    def readall(self) -> bytes:
-        return b"".join(iter(lambda: self._fetch(BLOCK_LIMIT), b""))
-
-    def _fetch(self, size: int) -> bytes:
-        wanted = min(size, BLOCK_LIMIT, self._size - self._position)
-        data = self._host.read_input(self._position, wanted) if wanted > 0 else b""
-        self._position += len(data)
-        return data

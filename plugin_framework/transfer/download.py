@@ -11,14 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from plugin_framework.errors import LocalFileError
+from plugin_framework.errors import LocalFileError, ObjectChangedError
 from plugin_framework.transfer.engine import Engine
 from plugin_framework.transfer.parallel import Width, run_all
 from plugin_framework.transfer.partial import Partial
 from plugin_framework.transfer.plan import CHUNK, Part, ranges
 from plugin_framework.transfer.storage_object import (
     Facts,
-    ObjectChangedError,
     RangeIgnoredError,
     StorageObject,
 )

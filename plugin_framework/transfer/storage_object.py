@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from plugin_framework.errors import TransferError
+from plugin_framework.errors import ObjectChangedError, TransferError
 from plugin_framework.transfer.engine import Engine
 from plugin_framework.transfer.exchange import Answer
 from plugin_framework.transfer.parallel import Width, persist
@@ -23,10 +23,6 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.IGNORECASE)
 _EMPTY = re.compile(r"bytes \*/0", re.IGNORECASE)
 
 WHOLE, PARTIAL, CHANGED, OUT_OF_RANGE = 200, 206, 412, 416
-
-
-class ObjectChangedError(TransferError):
-    """The object is no longer the one that was begun with."""
 
 
 class RangeIgnoredError(TransferError):

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import threading
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from plugin_framework import TaskCancelled, TaskContext
 from plugin_framework.errors import InvalidResultError
 from plugin_framework.isolation.session import STATE_LIMIT, _CheckedHost
-from plugin_framework.plugin import context
 from plugin_framework.plugin.context import Gate
 from plugin_framework.protocol.models import TaskStatus
 from tests.isolation.recording_host import DEADLINE, RecordingHost, facts
@@ -193,69 +188,3 @@ def test_threads_lose_no_state(ctx: TaskContext[Any]) -> None:
     for thread in threads:
         thread.join()
     assert len(ctx.state) == 80
-
-
-DATA = bytes(range(256)) * 20
-OPERATION = st.one_of(
-    st.tuples(st.just("read"), st.integers(-1, 6000)),
-    st.tuples(st.just("readinto"), st.integers(0, 600)),
-    st.tuples(st.just("readline"), st.integers(-1, 300)),
-    st.tuples(st.just("peek_then_tell"), st.just(0)),
-    st.tuples(st.just("seek"), st.tuples(st.integers(-6000, 6000), st.sampled_from([0, 1, 2]))),
-)
-
-
-def do(file: io.BufferedReader, name: str, argument: Any) -> object:
-    try:
-        if name == "seek":
-            return file.seek(*argument), file.tell()
-        if name == "peek_then_tell":
-            return bool(file.peek()), file.tell()
-        if name == "readinto":
-            buffer = bytearray(argument)
-            return file.readinto(buffer), bytes(buffer), file.tell()
-        return getattr(file, name)(argument), file.tell()
-    except OSError as error:
-        return error.errno
-
-
-@settings(max_examples=150, deadline=None)
-@given(operations=st.lists(OPERATION, max_size=12), limit=st.integers(1, 6000))
-def test_the_input_is_like_a_plain_file(
-    tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, Any]], limit: int
-) -> None:
-    folder = tmp_path_factory.getbasetemp() / "plain"
-    ctx = make(RecordingHost(DATA), Gate(), folder)
-    (folder / "file").write_bytes(DATA)
-    with pytest.MonkeyPatch.context() as patch, (folder / "file").open("rb") as plain:
-        patch.setattr(context, "BLOCK_LIMIT", limit)
-        patch.setattr(context, "READ_AHEAD", 64)
-        with ctx.open_input() as file:
-            for name, argument in operations:
-                assert do(file, name, argument) == do(plain, name, argument)
-
-
-def test_a_large_read_is_asked_for_in_blocks(
-    host: RecordingHost, ctx: TaskContext[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(context, "BLOCK_LIMIT", 1000)
-    host.data = DATA
-    for size in (-1, len(DATA)):
-        host.reads.clear()
-        with ctx.open_input() as file:
-            assert file.read(size) == DATA
-        assert max(size for _, size in host.reads) == 1000
-
-
-def test_what_is_no_zip_file_is_said_to_be_none(ctx: TaskContext[Any], host: RecordingHost) -> None:
-    host.data = b"short"
-    with ctx.open_input() as file, pytest.raises(zipfile.BadZipFile):
-        zipfile.ZipFile(file)
-
-
-def test_little_is_fetched_for_little(ctx: TaskContext[Any], host: RecordingHost) -> None:
-    host.data = bytes(10 * context.READ_AHEAD)
-    with ctx.open_input() as file:
-        file.seek(-10, io.SEEK_END)
-        assert file.read() == bytes(10)
-    assert sum(size for _, size in host.reads) <= context.READ_AHEAD
