@@ -187,6 +187,26 @@ class TaskContext(Generic[ConfigT_co]):
         return self._host.download(name)
 
     def open_input(self) -> io.BufferedReader:
+        """The input as a seekable binary file that fetches only what is read, in blocks of 1 MiB.
+
+        Blocks are kept for a while, by all files that are open at once together, and read ahead
+        where reads follow each other: 64 MiB of memory at the most. A read is a checkpoint. The
+        file may be used from several threads, one of which reads at a time; open one for each to
+        read side by side.
+
+        Raises:
+            TransferError: the input cannot be had, or storage serves no ranges of it; also from
+                reads.
+            ObjectChangedError: from reads, if the input in storage is replaced meanwhile.
+            TaskCancelled: the task was cancelled meanwhile; also from reads.
+        """
+        self.checkpoint()
+        size = self._host.input_size()
+        with self._opening:
+            if self._input is None:
+                self._input = InputBlocks(self._host.read_input, size)
+        return open_blocks(self._input, self.checkpoint)
+
     def upload(self, path: Path | str, name: str | None = None) -> UploadedFile:
         """Put a file into storage, under its own name unless ``name`` is given.
 
