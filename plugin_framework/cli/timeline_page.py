@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from plugin_framework.journal.records import Record
     from plugin_framework.journal.timeline import Event
 
-WIDTH, LEFT, RIGHT = 1000, 110, 16
+WIDTH, LEFT, RIGHT = 1000, 110, 150
 ROW, BAR, GAP = 22, 16, 14
 MOST_ROWS = 8
 """Bars of one lane below each other; what is still in the way of another is drawn over it."""
 LETTER = 7.0
 """About the width of a letter, in the picture's units."""
 SHORTEST = 3.0
+LONG_WAIT = 1.0
+"""Seconds from which on a report's way to Datahub is shown as a wait."""
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --faint: #59636e;
@@ -46,8 +48,8 @@ rect { stroke: var(--paper); }
 .paused { fill: var(--paused); } .completed, .delivered { fill: var(--good); }
 .failed, .refused, .missed { fill: var(--bad); } .cancelled { fill: var(--attempt); }
 .download, .upload { fill: var(--move); } .heartbeats { fill: var(--beat); }
-.undelivered { fill: var(--paused); }
-.undelivered, .unfinished { stroke: var(--ink); stroke-dasharray: 4 3; }
+.waiting { fill: var(--paused); stroke: var(--ink); stroke-dasharray: 4 3; }
+.none { fill: var(--faint); }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .2rem 1rem .2rem 0; border-bottom: 1px solid var(--line); }
 td:nth-child(-n+2), th:nth-child(2) { white-space: nowrap; font-variant-numeric: tabular-nums; }
@@ -82,7 +84,7 @@ def page(record: Record, events: Sequence[Event]) -> str:
         f"<title>{title}</title>\n<style>{STYLE}</style>\n<h1>{title}</h1>\n<dl>{known}</dl>\n"
         f"<figure>{_picture(events)}"
         "<figcaption>Seconds from the first event. The longer a span, the more it is shortened."
-        "</figcaption></figure>\n"
+        " Dashed: a report that is kept, and that Datahub has not got yet.</figcaption></figure>\n"
         f"<table><tr><th>time (UTC)<th>seconds<th>event{rows}</table>\n</html>\n"
     )
 
@@ -96,9 +98,14 @@ def _picture(events: Sequence[Event]) -> str:
     for name, lane in lanes:
         rows = _rows(lane, place)
         drawn.append(f'<text class="lane" x="0" y="{top + BAR - 4:g}">{name}</text>')
-        drawn += [
-            _draw(bar, place, top + number * ROW) for number, row in enumerate(rows) for bar in row
-        ]
+        for number, row in enumerate(rows):
+            free = [*(place(bar.start) for bar in row[1:]), float(WIDTH)]
+            drawn += [
+                _draw(bar, place, top + number * ROW, end)
+                for bar, end in zip(row, free, strict=True)
+            ]
+        if not rows:
+            drawn.append(f'<text class="none" x="{LEFT + 4}" y="{top + BAR - 4:g}">none</text>')
         top += max(len(rows), 1) * ROW + GAP
     return (
         f'<svg viewBox="0 0 {WIDTH} {top + 20:g}" role="img" aria-label="Timeline">'
@@ -111,7 +118,7 @@ def _lanes(events: Sequence[Event]) -> list[tuple[str, list[_Bar]]]:
     reports = [event for event in events if event.kind == "report"]
     beats = {"heartbeats": "heartbeats", "missed heartbeats": "missed"}
     return [
-        ("attempts", list(_attempts(events, last))),
+        ("attempts", list(_attempts(events))),
         ("status", list(_statuses(reports, last))),
         ("transfers", [_transfer(event) for event in events if event.kind == "transfer"]),
         (
@@ -137,12 +144,24 @@ def _twice(text: str) -> tuple[str, str]:
     return text, text
 
 
-def _attempts(events: Sequence[Event], last: float) -> Iterator[_Bar]:
-    starts = [event for event in events if event.kind == "attempt"]
-    endings = [event.at for event in events if event.kind == "report" and _ends(event)]
-    ends = [event.at for event in starts[1:]] + (endings or [last])[-1:]
-    for event, end in zip(starts, ends, strict=True):
-        yield _Bar(event.at, end, "attempt", *_twice(f"attempt {event.detail['attempt']}"))
+def _attempts(events: Sequence[Event]) -> Iterator[_Bar]:
+    """Each from its start to its last sign of life: in between, nothing ran."""
+    starts = [number for number, event in enumerate(events) if event.kind == "attempt"]
+    for first, after in pairwise([*starts, len(events)]):
+        signs = [event for event in events[first:after] if event.kind in _SIGNS_OF_LIFE]
+        end = max(event.detail.get("last", event.at) for event in signs)
+        ending = next((event.at for event in signs if event.kind == "report" and _ends(event)), end)
+        name = f"attempt {events[first].detail['attempt']}"
+        why = next((event.detail["name"] for event in signs if event.kind == "signal"), None)
+        if any(event.kind == "interrupted" for event in events[first:after]):
+            why = "killed"  # noted by the next run, before its attempt
+        yield _Bar(events[first].at, ending, "attempt", *_twice(f"{name}, {why}" if why else name))
+
+
+_SIGNS_OF_LIFE = frozenset(
+    ("attempt", "report", "heartbeats", "missed heartbeats", "transfer", "stalled", "signal")
+)
+"""What only a running attempt does. A report may be delivered long after it has ended."""
 
 
 def _ends(report: Event) -> bool:
@@ -168,9 +187,15 @@ def _reports(events: Sequence[Event], last: float) -> Iterator[_Bar]:
         if event.kind == "report":
             fate = next(settled, None)
             name = status_name(event.detail["status"])
-            look = fate.kind if fate else "undelivered"
-            end = fate.at if fate else last
-            yield _Bar(event.at, end, look, f"{name} {look}", f"{name} {look}")
+            if fate is None:
+                yield _Bar(event.at, last, "waiting", *_twice(f"{name} undelivered"))
+                continue
+            kept, seconds = event.at, fate.at - event.at
+            if seconds > LONG_WAIT:
+                waited = f"waited {seconds:.0f} s"
+                yield _Bar(kept, fate.at, "waiting", waited, f"{name} {waited}")
+                kept = fate.at
+            yield _Bar(kept, fate.at, fate.kind, *_twice(f"{name} {fate.kind}"))
 
 
 def _scale(times: Sequence[float]) -> Callable[[float], float]:
@@ -196,17 +221,18 @@ def _rows(lane: Sequence[_Bar], place: Callable[[float], float]) -> list[list[_B
     return rows
 
 
-def _draw(bar: _Bar, place: Callable[[float], float], top: float) -> str:
+def _draw(bar: _Bar, place: Callable[[float], float], top: float, free: float) -> str:
+    """A bar with its label inside, or else after it where nothing is until ``free``."""
     left = place(bar.start)
     width = max(place(bar.end) - left, SHORTEST)
-    left = min(left, WIDTH - RIGHT - width)
-    room = int((width - 8) / LETTER)
-    label = bar.label if len(bar.label) <= room else f"{bar.label[: room - 1]}…" * (room > 3)  # noqa: PLR2004 - letters
-    text = (
-        f'<text x="{left + 4:.1f}" y="{top + BAR - 4:g}">{escape(plain(label))}</text>'
-        if label
-        else ""
-    )
+    label, room = bar.label, int((width - 8) / LETTER)
+    x = left + 4
+    if len(label) > room:
+        if left + width + 4 + len(label) * LETTER <= free:
+            x += width
+        else:
+            label = f"{label[: room - 1]}…" * (room > 3)  # noqa: PLR2004 - letters
+    text = f'<text x="{x:.1f}" y="{top + BAR - 4:g}">{escape(plain(label))}</text>' if label else ""
     return (
         f'<g><title>{escape(plain(bar.tip))}</title><rect class="{escape(bar.look)}" x="{left:.1f}"'
         f' y="{top:g}" width="{width:.1f}" height="{BAR}" rx="3"/>{text}</g>'
@@ -214,17 +240,20 @@ def _draw(bar: _Bar, place: Callable[[float], float], top: float) -> str:
 
 
 def _axis(times: Sequence[float], place: Callable[[float], float], bottom: float) -> str:
+    """Lines, and under them the seconds: the first, the last, and what fits between them."""
     drawn: list[str] = []
-    free = WIDTH - RIGHT + LETTER
-    for time in reversed(times):
+    taken: dict[str, tuple[float, float]] = {}
+    for time in (*times[:1], *reversed(times[1:])):
         seconds, x = time - times[0], place(time)
         label = f"+{seconds:.0f}" if seconds >= 100 else f"+{seconds:.3g}"  # noqa: PLR2004 - digits
-        half = len(label) * LETTER / 2
-        if x <= free - half or not drawn:
-            middle = min(x, WIDTH - half)
-            drawn.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{bottom:g}"/>')
+        half = (len(label) + 1) * LETTER / 2
+        middle = min(x, WIDTH - half)
+        if label not in taken and all(
+            middle + half <= left or right <= middle - half for left, right in taken.values()
+        ):
+            taken[label] = (middle - half, middle + half)
             drawn.append(
+                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{bottom:g}"/>'
                 f'<text x="{middle:.1f}" y="{bottom + 14:g}" text-anchor="middle">{label}</text>'
             )
-            free = middle - half - GAP
     return f'<g class="axis">{"".join(drawn)}</g>'
