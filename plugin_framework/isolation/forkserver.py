@@ -1,9 +1,9 @@
 """The process that has a plugin imported, and forks one process for each task.
 
 Started by ``process.py`` with an environment free of secrets; it talks over one Unix socket, given
-by file descriptor: ``load`` first, then any number of ``check`` and ``fork``. After ``fork`` comes
-one byte that carries two file descriptors. It ends, and all its tasks with it, when the supervisor
-is gone.
+by file descriptor: ``load`` first, then any number of ``check``, ``schema`` and ``fork``. After
+``fork`` comes one byte that carries two file descriptors. It ends, and all its tasks with it, when
+the supervisor is gone.
 
 Processes that a task leaves behind become this process's children, and are killed.
 """
@@ -29,7 +29,7 @@ from plugin_framework.errors import ConfigurationError
 from plugin_framework.isolation.channel import Channel, RemoteHost
 from plugin_framework.isolation.memory import oom_kills
 from plugin_framework.isolation.session import LINE_LIMIT, run_hooks, run_payment
-from plugin_framework.plugin.base import DatahubPlugin, parse_config
+from plugin_framework.plugin.base import DatahubPlugin, config_schema, parse_config
 from plugin_framework.plugin.command import adopt_orphans, die_with_parent
 from plugin_framework.plugin.context import Gate, TaskFacts
 from plugin_framework.plugin.loader import PluginRef, load_extensions
@@ -93,6 +93,8 @@ class ForkServer:
             self._fork(*fds)
         elif "check" in message:
             self._check(message["check"])
+        elif "schema" in message:
+            self._send(schema=config_schema(self._plugin))
         else:
             self._load(message["load"], message["path"])
         return True
@@ -112,6 +114,7 @@ class ForkServer:
             isolation=plugin.isolation,
             timeout_seconds=plugin.timeout_seconds,
             hooks=hooks_of(plugin),
+            version=plugin.version,
         )
 
     def _check(self, config: dict[str, Any]) -> None:

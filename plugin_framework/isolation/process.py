@@ -93,7 +93,9 @@ class ProcessIsolation:
         self._server = _Server(ref, secrets)
 
     def info(self) -> Mapping[str, Any]:
-        """The plugin's ``isolation``, ``timeout_seconds`` and ``hooks``, once it is imported.
+        """The plugin's ``isolation``, ``timeout_seconds``, ``hooks`` and ``version``.
+
+        It waits for the plugin's import.
 
         Raises:
             PluginLoadError: it cannot be imported.
@@ -116,6 +118,17 @@ class ProcessIsolation:
                 raise InvalidConfigError(f"config: it cannot be validated: {error}") from None
         if "problems" in reply:
             raise InvalidConfigError(reply["problems"])
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the plugin's config; an empty one where it has none.
+
+        Raises:
+            PluginLoadError: the plugin cannot be imported.
+            PluginCrashedError: it crashed.
+        """
+        with self._asking:
+            schema: dict[str, Any] = self._loaded().ask({"schema": True})["schema"]
+        return schema
 
     def start(
         self, facts: TaskFacts, host: TaskHost, on_exit: Callable[[WorkerExit], None]

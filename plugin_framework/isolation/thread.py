@@ -14,7 +14,7 @@ from typing import Any
 from plugin_framework.isolation.payment import PaymentHost
 from plugin_framework.isolation.process import WorkerExit
 from plugin_framework.isolation.session import TaskHost, run_hooks, run_payment
-from plugin_framework.plugin.base import DatahubPlugin, parse_config
+from plugin_framework.plugin.base import DatahubPlugin, config_schema, parse_config
 from plugin_framework.plugin.context import Gate, TaskFacts
 from plugin_framework.plugin.loader import PluginRef, load_extensions
 from plugin_framework.plugin.manager import hooks_of
@@ -29,9 +29,10 @@ class ThreadIsolation:
         self._extensions = load_extensions()
 
     def info(self) -> Mapping[str, Any]:
-        """The plugin's ``isolation``, ``timeout_seconds`` and ``hooks``."""
+        """The plugin's ``isolation``, ``timeout_seconds``, ``hooks`` and ``version``."""
         return {
             "hooks": hooks_of(self._plugin),
+            "version": self._plugin.version,
             "isolation": self._plugin.isolation,
             "timeout_seconds": self._plugin.timeout_seconds,
         }
@@ -43,6 +44,10 @@ class ThreadIsolation:
             InvalidConfigError: with one line for each field that is wrong.
         """
         parse_config(self._plugin, config)
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the plugin's config; an empty one where it has none."""
+        return config_schema(self._plugin)
 
     def start(
         self, facts: TaskFacts, host: TaskHost, on_exit: Callable[[WorkerExit], None]

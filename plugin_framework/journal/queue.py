@@ -73,18 +73,6 @@ class Queue:
         """Make all the changes, or none; they are on disk when this returns."""
         now = time.time()
         with self._db.write() as db:
-            db.executemany(
-                "INSERT INTO queue (place, subtask_id, task_id, plugin, config, accepted)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                [
-                    (one.place, one.subtask_id, one.task_id, one.plugin, one.config, now)
-                    for one in changes.added
-                ],
-            )
-            db.executemany(
-                "UPDATE queue SET wanted = ?2 WHERE subtask_id = ?1",
-                changes.wanted,
-            )
             for one in changes.ended:
                 db.execute(
                     "INSERT INTO subtasks (subtask_id, task_id, plugin, config, created)"
@@ -106,6 +94,15 @@ class Queue:
                 )
             gone = [*changes.removed, *(one.subtask_id for one in changes.ended)]
             db.executemany("DELETE FROM queue WHERE subtask_id = ?", [(one,) for one in gone])
+            db.executemany(
+                "INSERT INTO queue (place, subtask_id, task_id, plugin, config, accepted)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (one.place, one.subtask_id, one.task_id, one.plugin, one.config, now)
+                    for one in changes.added
+                ],
+            )
+            db.executemany("UPDATE queue SET wanted = ?2 WHERE subtask_id = ?1", changes.wanted)
             db.executemany(
                 "INSERT OR IGNORE INTO calls VALUES (?, ?)", [(one, now) for one in changes.calls]
             )

@@ -124,6 +124,16 @@ def parse_config(plugin: type[DatahubPlugin], config: Mapping[str, Any]) -> Plug
         raise InvalidConfigError(f"config: its validation raised {error!r}") from error
 
 
+def config_schema(plugin: type[DatahubPlugin]) -> dict[str, Any]:
+    """The JSON Schema of a plugin's config; an empty one where it cannot be put as one."""
+    try:
+        schema = plugin.Config.model_json_schema()
+        plain: dict[str, Any] = json.loads(json.dumps(schema, default=str))
+    except Exception:  # noqa: BLE001 - the author's own types, and whatever they raise
+        return {}
+    return plain
+
+
 def result_json(returned: object) -> dict[str, Any]:
     """What ``process`` returned, as the JSON object that is sent.
 
