@@ -99,6 +99,11 @@ class LocalEngine:
         """The hooks that the plugin implements, once it is imported."""
         return frozenset(self._isolation.info()["hooks"])
 
+    @property
+    def version(self) -> str:
+        """The plugin's, else its distribution's, once it is imported; perhaps empty."""
+        return str(self._isolation.info()["version"] or self.ref.version)
+
     def check(self, config: Mapping[str, Any]) -> None:
         """Validate a config where the plugin is.
 
@@ -107,6 +112,14 @@ class LocalEngine:
             InvalidConfigError: with one line for each field that is wrong.
         """
         self._isolation.check(config)
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the plugin's config.
+
+        Raises:
+            PluginLoadError: the plugin cannot be imported.
+        """
+        return self._isolation.schema()
 
     def payment(self, tx_hash: str, subtask_id: str, *, seconds: float) -> bool:
         """Ask the plugin whether a payment is accepted.
