@@ -22,6 +22,7 @@ _URL = re.compile(
     r"(?P<target>(?:[/?][!\"$-~]*)?)",
     re.IGNORECASE,
 )
+_NAMING = re.compile(r"\[|[^:]*[a-z0-9]", re.IGNORECASE)
 _SIGNED_HEADERS = frozenset(
     {"x-amz-signedheaders", "x-goog-signedheaders", "x-oss-additional-headers", "q-header-list"}
 )
@@ -38,7 +39,9 @@ _METADATA = frozenset(
 )
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 _COMPATIBLE = ipaddress.ip_network("::/96")
-_NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_LOCAL_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
+_NAT64_LENGTHS = (48, 56, 64, 96)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +136,9 @@ class Guard:
         raise AddressRefusedError(f"{endpoint.origin} is refused: {reason}")
 
     def _may_be_local(self, endpoint: Endpoint) -> bool:
-        # A bare * allows every host, and names none.
-        patterns = tuple(pattern for pattern in self.allowed_hosts if pattern != "*")
-        return self.allow_private or _named(endpoint, patterns)
+        # One such as * or *:443 allows every host, and names none.
+        patterns = (pattern for pattern in self.allowed_hosts if _NAMING.match(pattern))
+        return self.allow_private or _named(endpoint, tuple(patterns))
 
 
 def kind_of(address: str) -> str:
@@ -148,10 +151,12 @@ def kind_of(address: str) -> str:
 def _meanings(ip: IPv4Address | IPv6Address) -> Iterator[IPv4Address | IPv6Address]:
     """The address, or the IPv4 addresses that it stands for."""
     if isinstance(ip, IPv6Address):
-        last = IPv4Address(int(ip) & 0xFFFFFFFF)
         inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
-        if any(ip in network for network in _NAT64) or (ip in _COMPATIBLE and int(ip) > 1):
-            inner.append(last)
+        if ip in _NAT64 or (ip in _COMPATIBLE and int(ip) > 1):
+            inner.append(_translated(ip, 96))
+        if ip in _LOCAL_NAT64:  # how long its prefix is, only its operator knows
+            ends = [_translated(ip, length) for length in _NAT64_LENGTHS]
+            inner.extend([end for end in ends if end not in _THIS_NETWORK] or ends)
         embedded = [each for each in inner if each is not None]
         if embedded:
             yield from embedded
@@ -159,12 +164,20 @@ def _meanings(ip: IPv4Address | IPv6Address) -> Iterator[IPv4Address | IPv6Addre
     yield ip
 
 
+def _translated(ip: IPv6Address, length: int) -> IPv4Address:
+    """The IPv4 address after a prefix of ``length`` bits (RFC 6052, 2.2: byte 8 is left out)."""
+    packed = ip.packed
+    usable = packed[:8] + packed[9:] if length < 96 else packed  # noqa: PLR2004 - as in the RFC
+    start = length // 8
+    return IPv4Address(usable[start : start + 4])
+
+
 def _kind(ip: IPv4Address | IPv6Address) -> str:
     if ip in _METADATA or ip.is_link_local:
         return "a metadata or link-local address"
     if ip.is_unspecified or ip.is_multicast or ip in _THIS_NETWORK:
         return "not an address of a host"
-    if ip.is_loopback:
+    if ip.is_loopback or (isinstance(ip, IPv6Address) and ip.is_site_local):
         return "local"
     if ip.is_reserved:
         return "reserved"

@@ -16,7 +16,12 @@ ALWAYS_REFUSED = [
     "::ffff:100.100.100.200",
     "64:ff9b::a9fe:a9fe",
     "64:ff9b:1::a9fe:a9fe",
+    "64:ff9b:1:a9fe:a9:fe00:808:808",
+    "64:ff9b:1:0:a9:fea9:fe00:0",
     "2002:a9fe:a9fe::1",
+    "2001:0:a9fe:a9fe::1",
+    "2001:0:808:808::5601:5601",
+    "::ffff:0:169.254.169.254",
     "::169.254.169.254",
     "0.0.0.0",
     "0.1.2.3",
@@ -36,6 +41,8 @@ LOCAL = [
     "192.168.1.1",
     "100.64.0.1",
     "fd12::1",
+    "fec0::1",
+    "64:ff9b:1:c0a8:1:100::",
     "64:ff9b::a00:1",
     "2002:7f00:1::",
 ]
@@ -51,18 +58,59 @@ def test_loopback_and_private_addresses_are_local(address: str) -> None:
     assert kind_of(address) == "local"
 
 
-@pytest.mark.parametrize("address", ["52.95.110.1", "2600:1f18::1", "64:ff9b::345f:6e01"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "52.95.110.1",
+        "2600:1f18::1",
+        "64:ff9b::345f:6e01",
+        "64:ff9b:1::345f:6e01",
+        "64:ff9b:1:345f:6e:100::",
+    ],
+)
 def test_other_addresses_are_public(address: str) -> None:
     assert kind_of(address) == "public"
 
 
-@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "127.1", "localhost", "[::1]"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "2130706433",
+        "0x7f000001",
+        "0x7F.0x0.0x0.0x1",
+        "0177.0.0.1",
+        "017700000001",
+        "127.1",
+        "localhost",
+        "LOCALHOST",
+        "[::1]",
+        "[0:0:0:0:0:0:0:1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+    ],
+)
 def test_loopback_is_refused_in_every_spelling(host: str) -> None:
     with pytest.raises(AddressRefusedError, match="is local"):
         Guard().resolve(parse(f"http://{host}:9000/x"))
 
 
-@pytest.mark.parametrize("host", ["2852039166", "0xa9fea9fe", "169.254.169.254"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "2852039166",
+        "0xa9fea9fe",
+        "025177524776",
+        "0xa9.254.0xa9fe",
+        "169.254.169.254",
+        "[::ffff:169.254.169.254]",
+        "[::ffff:a9fe:a9fe]",
+        "[64:ff9b::169.254.169.254]",
+        "[2002:a9fe:a9fe::]",
+        "[fd00:ec2::254]",
+    ],
+)
 def test_metadata_is_refused_even_where_private_addresses_are_allowed(host: str) -> None:
     guard = Guard(allowed_hosts=("*", host), allow_private=True)
     with pytest.raises(AddressRefusedError, match="metadata"):
@@ -80,8 +128,9 @@ def test_ipv6_literals_can_be_named() -> None:
     assert guard.resolve(guard.check("http://[::1]:9000/x")) == ("::1",)
 
 
-def test_a_bare_star_allows_every_host_but_names_none() -> None:
-    guard = Guard(allowed_hosts=("*",))
+@pytest.mark.parametrize("pattern", ["*", "*:80", "*.*", "?*", "**:8[0-9]"])
+def test_a_pattern_for_every_host_names_none(pattern: str) -> None:
+    guard = Guard(allowed_hosts=(pattern, "*"))
     endpoint = guard.check("http://localhost/x")
     with pytest.raises(AddressRefusedError):
         guard.resolve(endpoint)
@@ -103,6 +152,9 @@ def test_hosts_that_no_pattern_names_are_refused(url: str) -> None:
         ("no url?SECRET", "http and https"),
         ("http://user:SECRET@h/x", "user name"),
         ("http://h\\@evil/x?SECRET", "user name"),
+        ("http://h@/x?SECRET", "user name"),
+        ("http://%31%32%37.0.0.1/x?SECRET", "malformed"),
+        ("http://127。0。0。1/x?SECRET", "non-ASCII"),
         ("http:///x?SECRET", "no host"),
         ("http://:80/x?SECRET", "no host"),
         ("http://h/a b?SECRET", "spaces"),
