@@ -23,6 +23,7 @@ DatahubError
 │   ├── ObjectChangedError        the object in storage changed while it was read
 │   └── LocalFileError            disk full, read-only, missing
 ├── JournalError                the journal cannot be read or written
+│   └── JournalDamagedError       it is damaged or gone, and will not mend itself
 ├── TaskLockedError             the subtask is already running here (exit 75)
 └── TaskError                   the task failed (status 5)
     ├── PluginError               raised by authors: a message for people
@@ -165,6 +166,10 @@ class LocalFileError(TransferError):
 
 class JournalError(DatahubError):
     """The journal cannot be opened, read or written."""
+
+
+class JournalDamagedError(JournalError):
+    """The journal was damaged, removed or replaced while it was in use."""
 
 
 class TaskLockedError(DatahubError):

@@ -11,10 +11,10 @@ import sqlite3
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from plugin_framework.errors import JournalError
+from plugin_framework.errors import JournalDamagedError, JournalError
 from plugin_framework.journal.health import (
     Guard,
     emptied,
@@ -139,6 +139,7 @@ class Readable(ABC):
         try:
             _refuse(path, foreign(path, newest=SCHEMA_VERSION))
             self._connection = self._open()
+            self._identity = _identity(path)
         except (OSError, sqlite3.Error) as error:
             raise JournalError(_advice(path, error)) from None
 
@@ -153,12 +154,26 @@ class Readable(ABC):
         with self._held(BUSY_SECONDS) as db:
             yield db
 
+    def is_sound(self) -> bool:
+        """Whether the file itself is; what SQLite has in memory of it says little.
+
+        Raises:
+            JournalError: it cannot be read at all.
+        """
+        with self._held(BUSY_SECONDS), closing(connect(self.path)) as afresh:
+            return self.path.stat().st_size > CHECKED_SIZE or _damage_in(afresh) is None
+
     @contextmanager
     def _held(self, seconds: float) -> Iterator[sqlite3.Connection]:
         """The connection; nobody else, in this process or another, is waited for longer."""
         if not self._lock.acquire(timeout=seconds):
             raise JournalError(_locked(self.path, seconds))
         try:
+            if _identity(self.path) != self._identity:
+                # SQLite would go on with a file that nobody will ever find.
+                raise JournalDamagedError(
+                    f"the journal {self.path} was removed or replaced while it was in use"
+                )
             self._connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
             yield self._connection
         except sqlite3.IntegrityError as error:
@@ -166,6 +181,7 @@ class Readable(ABC):
         except sqlite3.Error as error:
             if is_damage(error):
                 self._found_damaged()
+                raise JournalDamagedError(_advice(self.path, error)) from error
             advice = _locked(self.path, seconds) if is_locked(error) else _advice(self.path, error)
             raise JournalError(advice) from error
         finally:
@@ -322,6 +338,13 @@ def _make_file(path: Path) -> None:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise OSError(0, "it is no regular file")
     os.close(os.open(path, os.O_RDWR))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    with suppress(OSError):
+        facts = path.stat()
+        return facts.st_dev, facts.st_ino
+    return None
 
 
 def _damage_in(db: sqlite3.Connection) -> str | None:

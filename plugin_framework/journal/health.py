@@ -30,6 +30,8 @@ _BESIDE = ("work", "locks")
 
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether SQLite says that the file is damaged, and not merely that it cannot be used."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_SHORT_READ:
+        return True  # its log was cut
     return _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 

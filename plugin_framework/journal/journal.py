@@ -55,6 +55,14 @@ class Journal:
         """Close the file; what was written stays."""
         self._db.close()
 
+    def is_sound(self) -> bool:
+        """Whether the next start will find the file in order.
+
+        Raises:
+            JournalError: it cannot be read at all.
+        """
+        return self._db.is_sound()
+
     def start_attempt(
         self, subtask_id: str, *, task_id: str | None, plugin: str, config: Mapping[str, Any]
     ) -> tuple[int, dict[str, Any]]:
