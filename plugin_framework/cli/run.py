@@ -95,23 +95,17 @@ def run_command(
       130  stopped by SIGINT, where nothing else applies
       143  stopped by SIGTERM, where nothing else applies
     """  # noqa: D301 - the \b is click's, and keeps the lines as they are
-    from plugin_framework.cli.config import read_config  # noqa: PLC0415 - loaded late
-
     obey_signals = _handle_signals()
     if (local is None) != (out is None):
         raise click.UsageError("--local FILE and --out DIR go together")
     settings = _settings(local=local is not None)
-    plugin = name or settings.plugin
-    subtask = subtask_id or settings.subtask_id or ("local" if local else None)
-    if not plugin:
-        raise click.UsageError("which plugin? Give NAME or set DATAHUB_PLUGIN")
-    if not subtask:
-        raise click.UsageError("which subtask? Give --subtask-id or set DATAHUB_SUBTASK_ID")
-    import_from_here(plugin)
+    plugin = name or settings.plugin or ""
+    subtask = subtask_id or settings.subtask_id or ("local" if local else "")
     task: dict[str, Any] = {
         "subtask_id": subtask,
-        "config": read_config(config or settings.config, assignments),
+        "config": _checked(settings, plugin, subtask, config, assignments, remote=local is None),
     }
+    import_from_here(plugin)
     with own_streams() as (say, stderr):
         with _shown(settings, plugin, stderr) as observers:
             if local and out:
@@ -134,6 +128,39 @@ def _settings(*, local: bool) -> Settings:
     from plugin_framework.testing.settings import local_settings  # noqa: PLC0415 - loaded late
 
     return local_settings({}) if local else load_settings()
+
+
+def _checked(
+    settings: Settings,
+    plugin: str,
+    subtask: str,
+    config: str | None,
+    assignments: tuple[str, ...],
+    *,
+    remote: bool,
+) -> dict[str, Any]:
+    """The task's config; ConfigurationError with a line for each thing that is missing or wrong."""
+    from plugin_framework.cli.config import read_config  # noqa: PLC0415 - loaded late
+    from plugin_framework.errors import ConfigurationError  # noqa: PLC0415 - loaded late
+
+    problems: list[str] = []
+    given: dict[str, Any] = {}
+    if not plugin:
+        problems.append("which plugin? Give NAME or set DATAHUB_PLUGIN")
+    if not subtask:
+        problems.append("which subtask? Give --subtask-id or set DATAHUB_SUBTASK_ID")
+    try:
+        given = read_config(config or settings.config, assignments)
+    except ConfigurationError as error:
+        problems += error.problems
+    if not problems:
+        return given  # Datahub's address is missed later, beside warnings about variables' names
+    try:
+        if remote:
+            settings.require_datahub()
+    except ConfigurationError as error:
+        problems += error.problems
+    raise ConfigurationError(problems)
 
 
 def _run_local(

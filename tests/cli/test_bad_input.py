@@ -27,13 +27,10 @@ def folder(tmp_path: Path) -> Path:
     ("arguments", "problem"),
     [
         (("--bogus",), "No such option '--bogus'"),
-        ((), "which plugin? Give NAME or set DATAHUB_PLUGIN"),
-        ((ECHO,), "which subtask? Give --subtask-id or set DATAHUB_SUBTASK_ID"),
         ((ECHO, "--local", "input"), "--local FILE and --out DIR go together"),
         ((ECHO, "--subtask-id", "a\udcff"), "Invalid value for '--subtask-id'"),
         ((*REMOTE, "--set", "word"), "--set word: expected key=value"),
         ((*REMOTE, "--config", "missing.json"), "the config file missing.json cannot be read (No"),
-        (REMOTE, "DATAHUB_BASE_URL is not set: expected the address of Datahub"),
         ((ECHO, "--local", "missing", "--out", "out"), "the input missing cannot be read (No such"),
         ((ECHO, "--local", ".", "--out", "out"), "the input . cannot be read (it is no regular"),
         ((ECHO, "--local", "pipe", "--out", "out"), "the input pipe cannot be read (it is no"),
@@ -43,10 +40,39 @@ def folder(tmp_path: Path) -> Path:
     ids=lambda given: given[:40] if isinstance(given, str) else "",
 )
 def test_one_problem(arguments: tuple[str, ...], problem: str, folder: Path) -> None:
-    ended = call("run", *map(os.fsdecode, arguments), cwd=folder)
+    ended = call("run", *map(os.fsdecode, arguments), cwd=folder, env=remote(folder))
     assert ended.code == 2
     assert len(ended.problems) == 1
     assert ended.problems[0].startswith(problem)
+
+
+NO_PLUGIN = "which plugin? Give NAME or set DATAHUB_PLUGIN"
+NO_SUBTASK = "which subtask? Give --subtask-id or set DATAHUB_SUBTASK_ID"
+NO_DATAHUB = (
+    "DATAHUB_BASE_URL is not set: expected the address of Datahub, such as"
+    " https://datahub.example.com"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problems"),
+    [
+        ((), [NO_PLUGIN, NO_SUBTASK, NO_DATAHUB]),
+        (
+            ("--set", "word"),
+            [NO_PLUGIN, NO_SUBTASK, "--set word: expected key=value", NO_DATAHUB],
+        ),
+        ((ECHO,), [NO_SUBTASK, NO_DATAHUB]),
+        (REMOTE, [NO_DATAHUB]),
+        (LOCAL, [NO_PLUGIN]),
+    ],
+)
+def test_all_that_is_missing_is_said_at_once(
+    arguments: tuple[str, ...], problems: list[str], folder: Path
+) -> None:
+    ended = call("run", *arguments, cwd=folder)
+    assert ended.code == 2
+    assert ended.problems == problems
 
 
 @pytest.mark.parametrize(
