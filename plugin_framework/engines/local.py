@@ -218,6 +218,7 @@ def _engine_options(base_url: str, settings: Settings) -> EngineOptions:
         proxy=_plain(settings.proxy),
         bandwidth=settings.transfer.bandwidth,
         concurrency=settings.transfer.concurrency,
+        process_concurrency=settings.transfer.process_concurrency,
         allowed_hosts=settings.transfer.allowed_hosts,
         allow_private=_is_local(base_url),
     )

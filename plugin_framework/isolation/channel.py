@@ -31,7 +31,19 @@ CALLS_AT_ONCE = 64
 """Calls of one plugin process that are under way; further messages wait in the pipe."""
 
 CALLS = frozenset(
-    {"confirm", "download", "ended", "input_size", "progress", "read_input", "save_state", "upload"}
+    {
+        "close_output",
+        "confirm",
+        "discard_output",
+        "download",
+        "ended",
+        "input_size",
+        "open_output",
+        "progress",
+        "read_input",
+        "save_state",
+        "upload",
+    }
 )
 
 
@@ -113,6 +125,18 @@ class RemoteHost:
     def upload(self, path: Path, name: str | None) -> UploadedFile:
         """See Host."""
         return UploadedFile(**self._ask("upload", str(path), name))
+
+    def open_output(self, name: str, size: int | None) -> Path:
+        """See Host."""
+        return Path(self._ask("open_output", name, size))
+
+    def close_output(self, name: str) -> UploadedFile:
+        """See Host."""
+        return UploadedFile(**self._ask("close_output", name))
+
+    def discard_output(self, name: str) -> None:
+        """See Host."""
+        self._ask("discard_output", name)
 
     def progress(self, percent: float) -> None:
         """See Host."""

@@ -231,6 +231,9 @@ class _CheckedHost:
         self.input_size = host.input_size
         self.read_input = host.read_input
         self.upload = host.upload
+        self.open_output = host.open_output
+        self.close_output = host.close_output
+        self.discard_output = host.discard_output
         self.progress = host.progress
         self.confirm = host.confirm
         self._save_state = host.save_state

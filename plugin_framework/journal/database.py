@@ -212,13 +212,15 @@ class Database(Readable):
             self._guard.close()
 
     @contextmanager
-    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+    def write(
+        self, *, durable: bool = True, patient: bool = False
+    ) -> Iterator[sqlite3.Connection]:
         """The connection in a transaction, which is on disk when this is left without an error.
 
         One that is not ``durable`` survives the process, and is on disk with the next one that is.
-        It does not wait long where others have the journal.
+        It does not wait long where others have the journal, unless it is ``patient``.
         """
-        with self._held(BUSY_SECONDS if durable else NOTE_SECONDS) as db:
+        with self._held(BUSY_SECONDS if durable or patient else NOTE_SECONDS) as db:
             db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             db.execute("BEGIN IMMEDIATE")
             try:

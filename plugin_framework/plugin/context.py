@@ -18,6 +18,7 @@ from typing_extensions import TypeVar
 
 from plugin_framework.errors import TaskCancelled
 from plugin_framework.plugin.input_file import InputBlocks, open_blocks
+from plugin_framework.plugin.output_file import OutputFile
 from plugin_framework.protocol.models import TaskStatus
 
 # The default makes a plain ``TaskContext`` complete, also under the strictest type checker.
@@ -50,6 +51,15 @@ class Host(Protocol):
 
     def upload(self, path: Path, name: str | None) -> UploadedFile:
         """Put a file into storage."""
+
+    def open_output(self, name: str, size: int | None) -> Path:
+        """Where to write an output to; with a ``size`` in bytes, it is sent as it fills."""
+
+    def close_output(self, name: str) -> UploadedFile:
+        """The output is written: return once it is in storage."""
+
+    def discard_output(self, name: str) -> None:
+        """The output is not to be stored."""
 
     def progress(self, percent: float) -> None:
         """The work is done to ``percent``."""
@@ -216,6 +226,25 @@ class TaskContext(Generic[ConfigT_co]):
         """
         self.checkpoint()
         return self._host.upload(Path(path).absolute(), name)
+
+    def open_output(self, name: str, size: int | None = None) -> OutputFile:
+        """A binary file to write to, which is stored as ``name`` when it is closed.
+
+        Left by an exception, ``with`` discards it, and the next attempt begins it anew. With its
+        ``size`` in bytes, known in advance, its parts are sent as they fill, and it is written in
+        order; else it is sent when it is closed, for Datahub wants to know the size first. It is
+        written to ``work_dir`` in both cases, and removed from there once it is stored.
+
+        Raises:
+            TransferError: it cannot be written; from ``close``, also if it cannot be stored, or has
+                another size than was given.
+            TaskCancelled: the task was cancelled meanwhile; also from ``close``.
+            ValueError: the name is empty, or the size negative.
+        """
+        if not name or (size is not None and size < 0):
+            raise ValueError("an output needs a name, and a size that is not negative")
+        self.checkpoint()
+        return OutputFile(self._host, name, size, self.checkpoint)
 
     # Progress and control
 

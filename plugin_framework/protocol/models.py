@@ -69,6 +69,7 @@ class UploadRequest(WireModel):
     file_name: str
     file_size: int = Field(ge=0, le=2**63 - 1)
     chunk_size: int | None = Field(None, ge=MINIMUM_PART_SIZE)
+    file_md5: str | None = None
 
     def body(self, fields: Literal["sample", "joined"] = "sample") -> dict[str, Any]:
         """The JSON to send, in the spelling asked for (PROTOCOL.md, part 3)."""
@@ -104,9 +105,13 @@ def _in_order(parts: tuple[PartUrl, ...]) -> tuple[PartUrl, ...]:
 
 
 class UploadTicket(WireModel):
-    """``data`` of upload/init's answer: the parts by index, gaps and repeats refused."""
+    """``data`` of upload/init's answer: the parts by index, gaps and repeats refused.
+
+    ``chunk_size`` in bytes, where Datahub says that the parts are of another size than asked for.
+    """
 
     upload_id: str
+    chunk_size: int | None = None
     part_upload_urls: Annotated[
         tuple[PartUrl, ...], BeforeValidator(_number_strings), AfterValidator(_in_order)
     ]

@@ -62,7 +62,14 @@ class TransferSettings(BaseModel):
     ] = None
     """Size of an uploaded part; auto is 16 MiB, more where that would make over 10,000 parts."""
     concurrency: Annotated[int, Field(ge=1, le=64), Accepts("a whole number from 1 to 64")] = 4
-    """Parts of one file on their way at once."""
+    """Parts of one file, or of all that a subtask uploads, on their way at once."""
+    process_concurrency: Annotated[
+        Annotated[int, Field(ge=1, le=1024)] | None,
+        size_or("auto"),
+        Accepts("auto, or a whole number from 1 to 1024", default="auto"),
+    ] = None
+    """Parts on their way at once in one process, shared out fairly between what it moves; auto is
+    twice the concurrency."""
     allowed_hosts: Annotated[
         tuple[str, ...],
         BeforeValidator(host_patterns),
@@ -75,9 +82,11 @@ class TransferSettings(BaseModel):
         size_or("none"),
         Accepts("none, or a size greater than 0, such as 10MB (bytes per second)"),
     ] = None
-    """Most bytes per second of all transfers of a task together."""
+    """Most bytes per second of all transfers of a process together."""
     digest: Annotated[Literal["sha256", "none"], AnyCase] = "sha256"
     """Digest of whole files; with none, outputs carry null."""
+    send_md5: Annotated[bool, Accepts("true or false")] = False
+    """Whether Datahub is told the MD5 of a file before it is sent; each file is then read twice."""
 
 
 class Settings(BaseSettings):

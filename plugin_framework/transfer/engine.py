@@ -47,6 +47,7 @@ class EngineOptions:
         proxy: URL of a proxy, ``env`` for what the environment says, or None.
         bandwidth: bytes per second, over all transfers of the engine.
         concurrency: parts of one file at once.
+        process_concurrency: parts of all files of this process at once; None: twice the former.
         allowed_hosts: patterns; see ``Guard``.
         allow_private: whether storage may be on loopback and private addresses.
         attempts: how often one part is tried.
@@ -59,6 +60,7 @@ class EngineOptions:
     proxy: str | None = field(default=None, repr=False)
     bandwidth: int | None = None
     concurrency: int = 4
+    process_concurrency: int | None = None
     allowed_hosts: tuple[str, ...] = ()
     allow_private: bool = False
     attempts: int = 8

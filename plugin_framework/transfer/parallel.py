@@ -1,14 +1,14 @@
-"""Pieces of one file in parallel: bounded, stoppable, each retried alone."""
+"""Pieces of work in parallel: bounded, stoppable, each retried alone."""
 
 from __future__ import annotations
 
+import queue
 import random
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from plugin_framework.errors import TransferError
 from plugin_framework.transfer.engine import AbortedError, EngineOptions
@@ -20,6 +20,9 @@ LONGEST_WAIT = 20.0
 
 RECOVERY = 8
 """Pieces in a row that must go through before one more is tried at once."""
+
+PROCESS_FACTOR = 2
+"""A process moves so many times the parts of one file at once, unless told otherwise."""
 
 T = TypeVar("T")
 Piece = TypeVar("Piece")
@@ -62,34 +65,148 @@ class Width:
                 self.now = min(self.most, self.now + 1)
 
 
+class Shares:
+    """Places that several transfers share: who has the fewest gets the next one."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._taken: Counter[Width] = Counter()
+        self._waiting: list[Width] = []
+
+    @contextmanager
+    def slot(self, who: Width, most: int, stop: threading.Event) -> Iterator[None]:
+        """One of ``most`` places; a waiting caller gets one too when stopped."""
+        with self._changed:
+            self._waiting.append(who)
+            while not (stop.is_set() or self._is_next(who, most)):
+                self._changed.wait(POLL_SECONDS)
+            self._waiting.remove(who)
+            self._taken[who] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken[who] -= 1
+                self._taken += Counter()  # forgets who has none
+                self._changed.notify_all()
+
+    def _is_next(self, who: Width, most: int) -> bool:
+        # min() takes the first of equals: the one that has waited longest.
+        return self._taken.total() < most and min(self._waiting, key=self._taken.__getitem__) is who
+
+
+# The machine's network is the process's, however many engines there are in it.
+_PROCESS = Shares()
+
+
+class Reins(threading.Event):
+    """Set, it stops what is under way; ``held``, nothing new starts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._going = threading.Event()
+
+    def hold(self, tick: Callable[[], None]) -> None:
+        """Let nothing start until ``tick`` returns."""
+        self._going.clear()
+        tick()
+        self._going.set()
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing may start for now."""
+        return not (self._going.is_set() or self.is_set())
+
+    def checkpoint(self) -> None:
+        """Wait while held.
+
+        Raises:
+            AbortedError: it is stopped.
+        """
+        while not self.is_set() and not self._going.wait(POLL_SECONDS):
+            pass
+        if self.is_set():
+            raise AbortedError("the transfer was stopped")
+
+
 def run_all(
     pieces: Iterable[Piece],
-    work: Callable[[Piece, threading.Event], object],
+    work: Callable[[Piece, Reins], object],
     *,
     width: Width,
     tick: Callable[[], None],
+    ready: Callable[[Piece], bool] = lambda _piece: True,
 ) -> None:
     """Run ``work(piece, stop)`` for all pieces, and ``tick`` every 0.1 s in this thread.
 
-    No piece starts while ``tick`` blocks. Whatever it or a piece raises sets ``stop``, and is
-    raised once all pieces under way have ended.
+    Pieces start in their order, each once it is ``ready``, and none while ``tick`` blocks. Whatever
+    it or a piece raises sets ``stop``, and is raised once all pieces under way have ended.
     """
-    stop = threading.Event()
+    stop = Reins()
     waiting = deque(pieces)
-    running: set[Future[object]] = set()
-    with ThreadPoolExecutor(width.most, thread_name_prefix="transfer") as pool:
-        try:
-            while waiting or running:
-                tick()
-                while waiting and len(running) < width.now:
-                    running.add(pool.submit(work, waiting.popleft(), stop))
-                done, running = wait(running, POLL_SECONDS, FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                    width.succeeded()
-        finally:
-            stop.set()
+    crew = _Crew(work, stop)
+    try:
+        while waiting or crew.busy:
+            stop.hold(tick)
+            while waiting and crew.busy < width.now and ready(waiting[0]):
+                crew.start(waiting.popleft())
+            if crew.one_done():
+                width.succeeded()
+    finally:
+        stop.set()
+        crew.leave()
     tick()
+
+
+class _Crew(Generic[Piece]):
+    """As many threads as there are pieces under way.
+
+    They are daemons: a call that hangs must not keep the interpreter from exiting.
+    """
+
+    def __init__(self, work: Callable[[Piece, Reins], object], stop: Reins) -> None:
+        self.busy = 0
+        self._work = work
+        self._stop = stop
+        self._handed: queue.SimpleQueue[tuple[Piece] | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, piece: Piece) -> None:
+        """Have a thread take the piece."""
+        self.busy += 1
+        self._handed.put((piece,))
+        if self.busy > len(self._threads):
+            thread = threading.Thread(target=self._run, daemon=True, name="transfer")
+            self._threads.append(thread)
+            thread.start()
+
+    def one_done(self) -> bool:
+        """Wait a moment for a piece to go through; raises what it raised."""
+        try:
+            error = self._done.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            return False
+        self.busy -= 1
+        if error is not None:
+            raise error
+        return True
+
+    def leave(self) -> None:
+        """Wait for the threads to end."""
+        for _ in self._threads:
+            self._handed.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while (handed := self._handed.get()) is not None:
+            try:
+                self._work(handed[0], self._stop)
+            except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+                self._done.put(error)
+            else:
+                self._done.put(None)
 
 
 def persist(
@@ -97,14 +214,21 @@ def persist(
 ) -> T:
     """The first success of ``attempt``, which is made again after what may pass.
 
+    Each takes a place of its transfer's, and one of those that the process has for all transfers.
+
     Raises:
         AbortedError: ``stop`` was set.
         TransferError: the last attempt's.
     """
     waits = _waits(options)
+    most = options.process_concurrency or PROCESS_FACTOR * options.concurrency
     while True:
+        if isinstance(stop, Reins):
+            stop.checkpoint()
         try:
-            with width.slot(stop):
+            with width.slot(stop), _PROCESS.slot(width, most, stop):
+                if isinstance(stop, Reins) and stop.held:
+                    continue  # whoever is held keeps no place from others
                 return attempt()
         except TransferError as error:
             pause = next(waits, None) if is_transient(error) else None

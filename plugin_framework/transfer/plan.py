@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plugin_framework.errors import TransferError
+
 MIB = 1024 * 1024
 
 PART_MINIMUM = 5 * MIB
@@ -47,7 +49,30 @@ def parts(size: int, chunk: int | None) -> list[Part]:
     return ranges(0, size, chunk or max(size, 1)) or [Part(index=1, offset=0, size=0)]
 
 
+def parts_for(size: int, chunk: int | None, urls: int) -> list[Part]:
+    """The parts of a file of ``size`` bytes for which Datahub gave so many URLs.
+
+    ``chunk`` is what Datahub said of their size, or else what it was asked for. Any other number of
+    URLs leaves open which bytes belong where, so it is refused and not guessed at.
+
+    Raises:
+        TransferError: the URLs are more or fewer than the parts, or than stores take.
+    """
+    if chunk is not None and chunk < 1:
+        raise TransferError(f"Datahub asks for parts of {chunk} bytes")
+    count = max(1, -(-size // chunk)) if chunk else 1
+    if count != urls:
+        raise TransferError(f"{_counted(count, 'part')}, but Datahub gave {_counted(urls, 'URL')}")
+    if count > PART_LIMIT:
+        raise TransferError(f"{count} parts are more than the {PART_LIMIT} that stores take")
+    return parts(size, chunk)
+
+
 def ranges(start: int, size: int, chunk: int) -> list[Part]:
     """The pieces of at most ``chunk`` bytes that cover ``start`` up to ``size``."""
     offsets = range(start, size, chunk)
     return [Part(i, offset, min(chunk, size - offset)) for i, offset in enumerate(offsets, 1)]
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import xxhash
-
 from plugin_framework.errors import (
     LocalFileError,
     RejectedError,
     SourceChangedError,
+    StorageError,
     TransferError,
 )
+from plugin_framework.transfer.digest import READ_AHEAD, fingerprint, hashing
 from plugin_framework.transfer.engine import Engine
 from plugin_framework.transfer.exchange import POLL_SECONDS, BinaryWindow
-from plugin_framework.transfer.parallel import Width, persist, run_all
-from plugin_framework.transfer.plan import MIB, Part, chunk_size_for, parts
+from plugin_framework.transfer.parallel import Reins, Width, persist, run_all
+from plugin_framework.transfer.plan import Part, chunk_size_for, parts, parts_for
 from plugin_framework.transfer.refusals import (
     UnsuitableAnswerError,
     UrlExpiredError,
     has_error_document,
     refusal,
 )
+
+VAIN_RENEWALS = 2
+"""How often URLs are renewed without more of the file in storage than ever before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,25 @@ class UploadSlots:
 
     ``stored`` holds what an earlier attempt stored, by index from 1: it is not sent again as long
     as the file has the same bytes there. ``completed``: that was all, and it was put together.
+    ``part_size`` is in bytes, where Datahub chose another than it was asked for.
     """
 
     upload_id: str
     urls: Sequence[str] = field(repr=False)
     stored: Mapping[int, StoredPart] = field(default_factory=dict)
     completed: bool = False
+    part_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Growing:
+    """A file that is still written, from its start to its end: it is to have ``size`` bytes.
+
+    ``whole`` is set once it has them, and will not change any more.
+    """
+
+    size: int
+    whole: threading.Event
 
 
 class CompletionInDoubtError(TransferError):
@@ -98,6 +113,9 @@ def upload_file(
     api: UploadApi,
     chunk: int | None = None,
     digest: bool = True,
+    width: Width | None = None,
+    growing: Growing | None = None,
+    reins: Reins | None = None,
     progress: Callable[[int, int], None] = lambda _sent, _total: None,
     check: Callable[[], None] = lambda: None,
 ) -> Uploaded:
@@ -105,11 +123,15 @@ def upload_file(
 
     Args:
         engine: what reaches storage.
-        path: a regular file, which must not change meanwhile.
+        path: a regular file, which must not change meanwhile, except as ``growing`` says.
         name: what Datahub is told that it is called.
         api: starts and completes the upload.
         chunk: bytes per part; None: chosen by the size.
         digest: whether to compute the SHA-256 beside the transfer.
+        width: how many parts may be under way, where other files share it.
+        growing: the file is still written; its parts are sent as they fill.
+        reins: what holds and stops this one among several files. A file of one part then needs no
+            thread but the caller's.
         progress: told bytes sent and bytes in all, in the calling thread.
         check: called often in the calling thread. No part starts while it blocks; whatever it
             raises ends the upload.
@@ -127,20 +149,18 @@ def upload_file(
             name=name,
             api=api,
             chunk=chunk,
+            width=width or Width(engine.options.concurrency),
+            growing=growing,
+            reins=reins,
             progress=progress,
             check=check,
         )
-        with _hashing(fd, upload.size, wanted=digest) as sha256:
-            slots = upload.send()
-            hexdigest = upload.await_digest(sha256) if sha256 else None
-        try:
-            upload.complete(slots)
-        except (RejectedError, CompletionInDoubtError) as error:
-            if isinstance(error, RejectedError) and not slots.stored:
-                raise
-            # It may be gone, or complete without our knowing: nothing says so but a new one.
-            upload.complete(upload.send_anew())
-    return Uploaded(name, upload.size, hexdigest)
+        if not digest:
+            upload.run(lambda: None)
+            return Uploaded(name, upload.size, None)
+        with hashing(fd, upload.size, limit=upload.readable) as sha256:
+            upload.run(lambda: upload.wait_for(sha256()))
+            return Uploaded(name, upload.size, sha256().result())
 
 
 @dataclass(kw_only=True)
@@ -153,47 +173,80 @@ class _Upload:
     name: str
     api: UploadApi
     chunk: int | None
+    width: Width
+    growing: Growing | None
+    reins: Reins | None
     progress: Callable[[int, int], None]
     check: Callable[[], None]
 
     def __post_init__(self) -> None:
         self._before = os.fstat(self.fd)
-        self.size = self._before.st_size
+        self.size = self.growing.size if self.growing else self._before.st_size
         self.chunk = chunk_size_for(self.size, self.chunk)
-        self._parts = parts(self.size, self.chunk)
-        self._width = Width(self.engine.options.concurrency)
+        self._parts: list[Part] = []
         self._sent: dict[int, int] = {}
+        self._sent_in_all = 0
         self._etags: dict[int, str] = {}
 
-    def send(self) -> UploadSlots:
-        """Send what is missing, with fresh URLs once if storage says that they have expired."""
-        slots = self._init(resume=True)
-        if not self._has_the_same(slots.stored):
-            return self.send_anew()
-        self._adopt(slots)
+    def run(self, before_end: Callable[[], object]) -> None:
+        """Send all parts, call ``before_end``, and complete the upload."""
+        slots = self._send_all(resume=True)
+        before_end()
+        self._await_whole()
         try:
-            self._send(slots)
-        except UrlExpiredError:
-            return self.send_anew(slots)
-        return slots
+            self._complete(slots)
+        except (RejectedError, CompletionInDoubtError) as error:
+            if isinstance(error, RejectedError) and not slots.stored:
+                raise
+            # It may be gone, or complete without our knowing: nothing says so but a new one.
+            self._complete(self._send_all(resume=False))
 
-    def send_anew(self, before: UploadSlots | None = None) -> UploadSlots:
-        """Send all parts to a new upload; only those that are missing, if it is the one before."""
-        slots = self._init(resume=False)
-        if before is None or slots.upload_id != before.upload_id:
-            self._etags.clear()
-        self._adopt(slots)
-        self._send(slots)
-        return slots
+    def readable(self) -> int:
+        """Up to which byte the digest may read."""
+        return min(self._written(), self._sent_in_all + READ_AHEAD)
 
-    def await_digest(self, sha256: Future[str]) -> str:
-        """The digest, once it is there."""
-        while not sha256.done():
-            wait([sha256], POLL_SECONDS)
+    def wait_for(self, future: Future[str]) -> None:
+        """Return once it is done."""
+        while not future.done():
+            wait([future], POLL_SECONDS)
             self.check()
-        return sha256.result()
 
-    def complete(self, slots: UploadSlots) -> None:
+    def _written(self) -> int:
+        return os.fstat(self.fd).st_size if self.growing else self.size
+
+    def _await_whole(self) -> None:
+        """Return once the file grows no more; from then on it is one as any other."""
+        if self.growing is not None:
+            while not self.growing.whole.wait(POLL_SECONDS):
+                self.check()
+            self.growing, self._before = None, os.fstat(self.fd)
+
+    def _send_all(self, *, resume: bool) -> UploadSlots:
+        """Send what is missing, with fresh URLs whenever storage says that they have expired."""
+        slots = self._init(resume=resume)
+        if slots.completed:
+            self._await_whole()
+        if not self._has_the_same(slots.stored):
+            slots = self._init(resume=False)
+        renewals = _Renewals(self.name)
+        self._etags.clear()
+        while True:
+            self._adopt(slots)
+            before = len(self._etags)
+            try:
+                self._send(slots)
+            except UrlExpiredError as error:
+                stored = sum(part.size for part in self._parts if part.index in self._etags)
+                renewals.allow(
+                    error, new=len(self._etags) > before, share=stored / max(self.size, 1)
+                )
+            else:
+                return slots
+            old, slots = slots, self._init(resume=False)
+            if slots.upload_id != old.upload_id:
+                self._etags.clear()
+
+    def _complete(self, slots: UploadSlots) -> None:
         """End the upload, unless the file has changed since it began."""
         if slots.completed:
             return
@@ -205,44 +258,67 @@ class _Upload:
 
     def _init(self, *, resume: bool) -> UploadSlots:
         slots = self.api.init(self.name, self.size, self.chunk, resume=resume)
-        if len(slots.urls) != len(self._parts) and not slots.completed:
-            raise TransferError(
-                f"{self.name} has {len(self._parts)} parts, but Datahub gave"
-                f" {len(slots.urls)} URLs for them"
+        size = slots.part_size or self.chunk
+        try:
+            self._parts = (
+                parts(self.size, size)
+                if slots.completed
+                else parts_for(self.size, size, len(slots.urls))
             )
+        except TransferError as error:
+            raise TransferError(f"{self.name}: {error}") from None
         return slots
 
     def _has_the_same(self, stored: Mapping[int, StoredPart]) -> bool:
-        """Whether the file still has the bytes that are stored: all of them, not only a prefix."""
-        for part in self._parts:
+        """Whether the file still has the bytes that are stored: all of them, not only a prefix.
+
+        One that is still written is compared part by part, as they fill.
+        """
+        for part in self._parts if self.growing is None else ():
             self.check()
             known = stored.get(part.index)
-            if known is not None and known.digest != _fingerprint(self.fd, part):
+            if known is not None and known.digest != fingerprint(self.fd, part):
                 return False
         return True
 
     def _adopt(self, slots: UploadSlots) -> None:
         """Take over what is stored already; whatever else was sent is to be sent again."""
-        self._etags.update({index: part.etag for index, part in slots.stored.items()})
+        if self.growing is None:
+            self._etags.update({index: part.etag for index, part in slots.stored.items()})
         self._sent = {part.index: part.size for part in self._parts if part.index in self._etags}
 
     def _send(self, slots: UploadSlots) -> None:
-        def send(part: Part, stop: threading.Event) -> None:
-            etag = persist(
-                lambda: self._put(slots.urls[part.index - 1], part, stop),
-                options=self.engine.options,
-                stop=stop,
-                width=self._width,
-            )
+        def send(part: Part, stop: Reins) -> None:
+            known = slots.stored.get(part.index)
+            if known is None or known.digest != fingerprint(self.fd, part):
+                etag = self._put(slots.urls[part.index - 1], part, stop)
+                known = StoredPart(etag, fingerprint(self.fd, part))
+                self.api.keep(slots.upload_id, part.index, known)
             self._sent[part.index] = part.size
-            self._etags[part.index] = etag
-            stored = StoredPart(etag, _fingerprint(self.fd, part))
-            self.api.keep(slots.upload_id, part.index, stored)
+            self._etags[part.index] = known.etag
 
         missing = [part for part in self._parts if part.index not in self._etags]
-        run_all(missing, send, width=self._width, tick=self._tick)
+        if self.reins is not None and len(missing) == len(self._parts) == 1 and not self.growing:
+            send(missing[0], self.reins)
+            self._tick()
+            return
+        run_all(
+            missing,
+            send,
+            width=self.width,
+            tick=self._tick,
+            ready=lambda part: part.end <= self._written(),
+        )
 
-    def _put(self, url: str, part: Part, stop: threading.Event) -> str:
+    def _put(self, url: str, part: Part, stop: Reins) -> str:
+        return persist(
+            lambda: self._put_once(url, part, stop),
+            options=self.engine.options,
+            stop=stop,
+            width=self.width,
+        )
+
+    def _put_once(self, url: str, part: Part, stop: Reins) -> str:
         answer = self.engine.put(
             url,
             BinaryWindow(self.fd, part.offset, part.size),
@@ -257,8 +333,43 @@ class _Upload:
         return etag
 
     def _tick(self) -> None:
-        self.progress(sum(self._sent.copy().values()), self.size)
+        self._sent_in_all = sum(self._sent.copy().values())
+        self.progress(self._sent_in_all, self.size)
         self.check()
+
+
+class _Renewals:
+    """Whether another set of URLs may help an upload on."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._best = 0.0
+        self._in_vain = 0
+        self._any = False
+
+    def allow(self, error: UrlExpiredError, *, new: bool, share: float) -> None:
+        """Return if so.
+
+        ``new``: parts were stored by the URLs that were refused; ``share`` (0 to 1) of the file is
+        in storage now.
+
+        Raises:
+            StorageError: storage refuses fresh ones, too; or they expire too soon for this file.
+        """
+        if self._any and not new:
+            raise error  # its age is not what is wrong with it
+        self._any = True
+        self._in_vain = 0 if share > self._best else self._in_vain + 1
+        self._best = max(self._best, share)
+        if self._in_vain >= VAIN_RENEWALS:
+            raise StorageError(
+                f"the URLs for {self._name} expire before it is stored, which no renewal changes:"
+                f" only {self._best:.0%} of it got there. Raise DATAHUB_TRANSFER__CONCURRENCY, or"
+                f" have Datahub sign URLs that live longer ({error})",
+                status=error.status,
+                code=error.code,
+                request_id=error.request_id,
+            ) from None
 
 
 @contextmanager
@@ -275,38 +386,3 @@ def _opened(path: Path) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-@contextmanager
-def _hashing(fd: int, size: int, *, wanted: bool) -> Iterator[Future[str] | None]:
-    """The file's SHA-256, computed meanwhile: it takes longer than TLS does, so not by senders."""
-    if not wanted:
-        yield None
-        return
-    stop = threading.Event()
-    with ThreadPoolExecutor(1, thread_name_prefix="digest") as pool:
-        try:
-            yield pool.submit(_sha256, fd, size, stop)
-        finally:
-            stop.set()
-
-
-def _fingerprint(fd: int, part: Part) -> str:
-    """A fast digest of a part's bytes, to tell whether they have changed; no cryptographic one."""
-    digest = xxhash.xxh3_128()
-    for offset in range(part.offset, part.end, MIB):
-        digest.update(os.pread(fd, min(MIB, part.end - offset), offset))
-    return digest.hexdigest()
-
-
-def _sha256(fd: int, size: int, stop: threading.Event) -> str:
-    digest = hashlib.sha256()
-    for offset in range(0, size, MIB):
-        try:
-            data = os.pread(fd, min(MIB, size - offset), offset)
-        except OSError as error:
-            raise LocalFileError(f"cannot read the file: {error.strerror}") from error
-        if stop.is_set() or not data:
-            raise SourceChangedError("the file became shorter while it was sent")
-        digest.update(data)
-    return digest.hexdigest()

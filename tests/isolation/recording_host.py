@@ -19,6 +19,7 @@ class RecordingHost:
     def __init__(self, data: bytes = b"") -> None:
         self.data = data
         self.endings: list[Ending] = []
+        self.discarded: list[str] = []
         self.states: list[Mapping[str, Any]] = []
         self.percents: list[float] = []
         self.confirmed: list[TaskStatus] = []
@@ -44,6 +45,15 @@ class RecordingHost:
 
     def upload(self, path: Path, name: str | None) -> UploadedFile:
         return UploadedFile(name or path.name, 7, None)
+
+    def open_output(self, name: str, size: int | None) -> Path:
+        return Path(name)
+
+    def close_output(self, name: str) -> UploadedFile:
+        return UploadedFile(name, 7, None)
+
+    def discard_output(self, name: str) -> None:
+        self.discarded.append(name)
 
     def progress(self, percent: float) -> None:
         self.percents.append(percent)

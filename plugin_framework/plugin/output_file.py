@@ -1,0 +1,106 @@
+"""An output as a file that is in storage once it is closed."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+BUFFER = 1024 * 1024
+"""Bytes that are written to disk at once."""
+
+
+class OutputHost(Protocol):
+    """What such a file asks of the supervisor."""
+
+    def open_output(self, name: str, size: int | None) -> Path:
+        """Where to write it."""
+
+    def close_output(self, name: str) -> object:
+        """Return once it is in storage."""
+
+    def discard_output(self, name: str) -> None:
+        """It is not to be stored."""
+
+
+class OutputFile(io.BufferedWriter):
+    """A binary file to write to. Closing it stores it; leaving ``with`` by an exception does not.
+
+    One whose size was given is written from its start to its end, and cannot be sought.
+    """
+
+    def __init__(
+        self, host: OutputHost, name: str, size: int | None, checkpoint: Callable[[], None]
+    ) -> None:
+        super().__init__(io.FileIO(host.open_output(name, size), "w"), BUFFER)
+        self._host = host
+        self._name = name
+        self._sized = size is not None
+        self._checkpoint = checkpoint
+        self._process = os.getpid()
+
+    def seekable(self) -> bool:
+        """Whether its size was left open."""
+        return not self._sized
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """See io.IOBase.
+
+        Raises:
+            io.UnsupportedOperation: its size was given, so what is written may be gone already.
+        """
+        if self._sized:
+            raise io.UnsupportedOperation("an output of a given size is written in order")
+        return super().seek(offset, whence)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """See io.IOBase; raises as ``seek`` does."""
+        if self._sized:
+            raise io.UnsupportedOperation("an output of a given size is written in order")
+        return super().truncate(size)
+
+    def close(self) -> None:
+        """Store the file, and return once that is done; a second call does nothing.
+
+        Raises:
+            TransferError: it cannot be written or read, storage refuses it, or it has another size
+                than was given.
+            TaskCancelled: the task was cancelled meanwhile.
+        """
+        if self.closed:
+            return
+        try:
+            super().close()
+            self._checkpoint()
+        except BaseException:
+            self._host.discard_output(self._name)
+            raise
+        self._host.close_output(self._name)
+
+    def discard(self) -> None:
+        """Close the file, and store nothing."""
+        if not self.closed:
+            try:
+                super().close()
+            finally:
+                self._host.discard_output(self._name)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def __del__(self) -> None:
+        # Without this, one that is forgotten would be stored half written, even from a fork. The
+        # supervisor has it open still, and says so when the work returns.
+        if os.getpid() == getattr(self, "_process", None) and not self.closed:
+            super().close()
