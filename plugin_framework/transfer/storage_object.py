@@ -10,11 +10,12 @@ from typing import BinaryIO
 
 from plugin_framework.errors import ObjectChangedError, TransferError
 from plugin_framework.transfer.engine import Engine
-from plugin_framework.transfer.exchange import Answer
+from plugin_framework.transfer.exchange import BODY_LIMIT, Answer
 from plugin_framework.transfer.parallel import Width, persist
 from plugin_framework.transfer.refusals import (
     UnsuitableAnswerError,
     UrlExpiredError,
+    has_error_document,
     is_transient,
     refusal,
 )
@@ -94,6 +95,9 @@ class StorageObject:
             file.truncate()
             sink = _WholeSink(self, file.write, moved)
             answer = self._get(sink, stop, None, None)
+            if sink.suspect:
+                file.write(answer.body)
+                sink.received = len(answer.body)
             return Facts(sink.received, answer.headers.get("etag"))
 
         return persist(attempt, options=self._engine.options, stop=stop, width=self._width)
@@ -143,7 +147,8 @@ class StorageObject:
         )
         if answer.status == CHANGED:
             raise ObjectChangedError("the object in storage changed while it was read")
-        if answer.ok or (answer.status == OUT_OF_RANGE and start is not None):
+        fine = answer.ok and not has_error_document(answer)
+        if fine or (answer.status == OUT_OF_RANGE and start is not None):
             self._worked(url)
             return answer
         error = refusal(answer, url)
@@ -217,7 +222,11 @@ class _RangeSink:
 
 
 class _WholeSink:
-    """Takes a whole object, if its end can be told from a broken connection's."""
+    """Takes a whole object, if its end can be told from a broken connection's.
+
+    A small document in XML without an ETag is ``suspect``: it is left to the caller, for it may be
+    an error, and no object.
+    """
 
     def __init__(
         self,
@@ -226,6 +235,7 @@ class _WholeSink:
         moved: Callable[[int], object] | None,
     ) -> None:
         self.received = 0
+        self.suspect = False
         self._source = source
         self._write = write
         self._moved = moved
@@ -239,7 +249,13 @@ class _WholeSink:
             raise UnsuitableAnswerError("storage does not say where the object ends")
         length = answer.headers.get("content-length", "")
         self._source.size = int(length) if length.isdecimal() else None
-        return True
+        self.suspect = (
+            "etag" not in answer.headers
+            and "xml" in answer.headers.get("content-type", "")
+            and self._source.size is not None
+            and self._source.size < BODY_LIMIT
+        )
+        return not self.suspect
 
     def write(self, data: bytes) -> None:
         self._write(data)

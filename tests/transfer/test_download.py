@@ -241,6 +241,29 @@ def test_a_body_whose_end_cannot_be_told_is_not_taken(
     engine.close()
 
 
+@pytest.mark.parametrize("code", ["NoSuchKey", "InternalError"])
+def test_an_error_document_in_a_200_is_an_error_and_no_object(
+    server: StorageServer, options: EngineOptions, presign: Presign, target: Path, code: str
+) -> None:
+    target.write_bytes(b"old")
+    server.script("GET", "", *[refuses(200, code)] * 99)
+    engine = Engine(replace(options, attempts=2))
+    with pytest.raises(StorageError, match=rf"/k: 200 {code} \(request id R-17\)"):
+        download_file(engine, presign, target)
+    engine.close()
+    assert target.read_bytes() == b"old"
+
+
+def test_an_object_in_xml_is_no_error(
+    server: StorageServer, fetch: Callable[[], Downloaded]
+) -> None:
+    document = b"<Errors/>"
+    whole = answers(200, {"Content-Type": "application/xml"}, document)
+    server.script("GET", "", whole, whole)
+    done = fetch()
+    assert (done.path.read_bytes(), done.size) == (document, len(document))
+
+
 def test_the_whole_for_a_later_range_is_not_written_there(
     server: StorageServer, fetch: Callable[[], Downloaded]
 ) -> None:
