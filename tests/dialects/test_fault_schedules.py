@@ -9,14 +9,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from plugin_framework.emulator import Emulator, Store
+from plugin_framework.emulator import Store
 from plugin_framework.emulator.app import ACCESS_KEY
 from plugin_framework.emulator.dialects import Bucket, Dialect, dialect_named
 from plugin_framework.protocol.models import CompletedPart, UploadCompletion, UploadRequest
@@ -25,6 +24,7 @@ from plugin_framework.transfer.download import download_file
 from plugin_framework.transfer.engine import Engine, EngineOptions
 from plugin_framework.transfer.upload import StoredPart, UploadSlots, upload_file
 from tests.dialects.faulty_storage import Course, FaultyStorage
+from tests.dialects.places import Place
 from tests.dialects.schedules import CONFUSING, EXPIRED, GET_FAULTS, PART, PUT_FAULTS, Schedule
 
 SEEDS = (
@@ -76,27 +76,6 @@ class DatahubUploads:
             parts=tuple(CompletedPart(index=index, etag=etag) for index, etag in parts),
         )
         self.store.uploads.complete(completion, self.dialect.etag)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A local Datahub, and its state as seen from here: parts may be small."""
-
-    emulator: Emulator
-    store: Store
-
-
-@pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Place]]:
-    """One for each family of dialects, which takes all of its schemes."""
-    with ExitStack() as stack:
-        found = {}
-        for name in ("s3", "oss", "cos"):
-            folder = tmp_path_factory.mktemp(name)
-            emulator = stack.enter_context(Emulator(state_dir=folder, dialect=name))
-            store = stack.enter_context(closing(Store(folder, minimum_part=PART)))
-            found[name] = Place(emulator, store)
-        yield found
 
 
 @pytest.fixture(scope="module")
