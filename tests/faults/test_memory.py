@@ -1,46 +1,22 @@
-"""A plugin that runs out of memory, by each way there is; the cause and the peak are named."""
+"""A plugin that runs out of memory by its own limit, or is killed; what the kernel counts."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from plugin_framework.isolation.memory import GROUPS, oom_kills
+from plugin_framework.isolation.memory import oom_kills
 from tests.lifecycle import plugins
 from tests.lifecycle.running import SUBTASK, finish, start
 from tests.strict_datahub import StrictDatahub
 
-LIMITS = ((GROUPS, "memory.max"), (GROUPS / "memory", "memory.limit_in_bytes"))
-ENTER = ("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"')
 
-
-@pytest.fixture
-def group() -> Iterator[Path | None]:
-    """A control group with little memory; None where none may be made."""
-    for parent, limit in LIMITS:
-        folder = parent / f"plugin-test-{os.getpid()}"
-        with suppress(OSError):
-            folder.mkdir()
-            try:
-                # Where this is no control group, there is no such file.
-                with (folder / limit).open("r+") as file:
-                    file.write(str(300 << 20))
-                yield folder
-            finally:
-                folder.rmdir()
-            return
-    yield None
-
-
-def ends_as(tmp_path: Path, prefix: tuple[str, ...], way: str) -> Any:
+def ends_as(tmp_path: Path, way: str) -> Any:
     with StrictDatahub(SUBTASK) as hub:
-        process = start(plugins.Hungry, hub, tmp_path, "--set", f"way={way}", prefix=prefix)
+        process = start(plugins.Hungry, hub, tmp_path, "--set", f"way={way}")
         code, outcome, said = finish(process)
         assert code == 1, said
         assert hub.statuses == [1, 5]
@@ -48,26 +24,13 @@ def ends_as(tmp_path: Path, prefix: tuple[str, ...], way: str) -> Any:
     return outcome["error"]
 
 
-def test_out_of_memory_by_the_kernels_hand(tmp_path: Path, group: Path | None) -> None:
-    """In a control group where one may be made; else the same signal comes by hand."""
-    if group is None:
-        error = ends_as(tmp_path, (), "killed")
-        assert "SIGKILL, perhaps out of memory" in error
-    else:
-        error = ends_as(tmp_path, (*ENTER, str(group)), "all")
-        assert "ran out of memory, and the kernel killed it" in error
-    peak = re.search(r"peak memory (\d+) MiB", error)
-    assert peak
-    assert 100 <= int(peak[1]) <= 400
-
-
 def test_a_kill_by_hand_is_only_perhaps_for_memory(tmp_path: Path) -> None:
-    error = ends_as(tmp_path, (), "killed")
+    error = ends_as(tmp_path, "killed")
     assert re.search(r"SIGKILL, perhaps out of memory \(peak memory \d+ MiB\)", error)
 
 
 def test_out_of_memory_by_its_own_limit(tmp_path: Path) -> None:
-    assert ends_as(tmp_path, (), "limited").startswith("MemoryError")
+    assert ends_as(tmp_path, "limited").startswith("MemoryError")
 
 
 @pytest.mark.parametrize(
