@@ -1,7 +1,8 @@
 // The page contract of PROTOCOL.md, 2.6: what Datahub's page calls.
 
-function configPage(root, name, style) {
-  const rules = configRules(root);
+function configPage(given, name, style) {
+  const rules = configRules({ type: "object", ...given }); // a config is an object, whatever else
+  const { root } = rules;
   let drawn = null;
 
   function init(containerId, updateConfig) {
@@ -20,7 +21,7 @@ function configPage(root, name, style) {
         page.telling = false;
       }
     };
-    page.field = formFields(rules, tell).fields(root, {});
+    page.field = formFields(rules, tell).whole(root);
     const form = make("form", { class: "datahub-form", "aria-label": name, novalidate: true });
     form.append(...page.field.parts);
     form.addEventListener("input", tell);

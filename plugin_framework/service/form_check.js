@@ -43,8 +43,9 @@ function sameValue(one, other) {
 
 // `check(schema, value)` gives `{value, problems}`: the value as the server would read it, and
 // what is wrong, each `{at, text}` with the labels that lead to the field.
-function configRules(root) {
+function configRules(given) {
   const patterns = new Map();
+  const root = resolve(given);
 
   function resolve(schema) {
     for (let hops = 0; isObject(schema) && hops < 100; hops += 1) {
@@ -59,7 +60,7 @@ function configRules(root) {
   function pointed(reference) {
     const steps = reference.replace(/^#\/?/, "").split("/").filter(Boolean);
     const unescape = (step) => decodeURIComponent(step).replaceAll("~1", "/").replaceAll("~0", "~");
-    return steps.reduce((place, step) => place?.[unescape(step)], root) ?? {};
+    return steps.reduce((place, step) => place?.[unescape(step)], given) ?? {};
   }
 
   // The alternatives of a schema, or null where it is a single one.
@@ -295,5 +296,5 @@ function configRules(root) {
 
   const labelOf = (schema, key) => schema?.title ?? titleOf(key);
 
-  return { check, labelOf, resolve, variants };
+  return { root, check, labelOf, resolve, variants };
 }

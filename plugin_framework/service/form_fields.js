@@ -3,6 +3,16 @@
 function formFields(rules, changed) {
   const { leaf, group, text, number, yesOrNo, choice, constant, nothing, json } = formControls(rules);
 
+  // The form: a row for each property, or keys and values where the schema names none.
+  function whole(root) {
+    if (root.properties) {
+      const found = fields(root, {});
+      return found.parts.length ? found : { ...found, parts: [make("p", {}, "There is nothing to set.")] };
+    }
+    const only = field(root, "Settings", {}, true);
+    return { ...only, parts: [only.element] };
+  }
+
   // The rows of a model's properties.
   function fields(schema, initial) {
     const tag = schema.tag;
@@ -218,5 +228,5 @@ function formFields(rules, changed) {
     };
   }
 
-  return { fields };
+  return { whole };
 }

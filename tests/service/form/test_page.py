@@ -15,7 +15,16 @@ from pydantic import ConfigDict, Field, SecretStr
 from plugin_framework import PluginConfig
 from plugin_framework.service.form import ScriptShape, config_script
 from tests.service.form.pages import STARTS_FORM, Form, OpenForm, Site
-from tests.service.form.test_fields import Choices, Lists, Nested, Numbers, Texts, Times, Unions
+from tests.service.form.test_fields import (
+    Choices,
+    Lists,
+    Nested,
+    Node,
+    Numbers,
+    Texts,
+    Times,
+    Unions,
+)
 
 HOSTILE = "</script><img src=x onerror=alert(1)>'\"`${1}"
 DRAWN = "typeof page.init === 'function' && typeof page.validateConfig === 'function'"
@@ -220,6 +229,34 @@ def test_a_default_that_json_has_no_words_for_is_left_to_the_server(open_form: O
     schema = {**Config.model_json_schema()}
     schema["properties"] = {"ratio": {"title": "Ratio", "type": "number", "default": float("inf")}}
     assert open_form(schema).config == {}
+
+
+def test_a_config_without_fields_says_so(open_form: OpenForm) -> None:
+    form = open_form(PluginConfig)
+    assert form.config == {}
+    assert form.page.get_by_text("There is nothing to set.").is_visible()
+    assert not form.verdict({"a": 1})["valid"]
+
+
+def test_without_a_schema_any_object_can_be_given(open_form: OpenForm) -> None:
+    form = open_form({})
+    form.button("Add to Settings").press("Enter")
+    form.page.keyboard.type("depth")
+    form.page.keyboard.press("Tab")
+    form.page.keyboard.type("[1]")
+    assert form.config == {"depth": [1]}
+    assert form.verdict()["valid"]
+    assert form.verdict([])["message"] == "The configuration: must be an object"
+
+
+def test_a_config_that_holds_itself(open_form: OpenForm) -> None:
+    form = open_form(Node)
+    form.field("Label").fill("a")
+    form.field("Set Next").press("Space")
+    form.group("Next").get_by_label("Label").fill("b")
+    assert form.config == {"label": "a", "next": {"label": "b"}}
+    assert form.verdict({"label": 1, "next": {"label": 2}})["valid"]  # numbers are taken for text
+    assert not form.verdict({"next": {"label": "b"}})["valid"]
 
 
 def test_the_schema_is_carried_whole() -> None:
