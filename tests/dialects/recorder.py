@@ -1,4 +1,4 @@
-"""A server that notes each request's first line as it came, directly or as a proxy."""
+"""A server that notes requests as they came, directly or as a proxy."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ class Recorder:
     """Listens on loopback until the ``with`` block ends.
 
     With ``tls`` it speaks TLS: at once, or once a client has asked it for a tunnel, of which it is
-    then both the proxy and the far end.
+    then both the proxy and the far end. ``names`` are the headers' names by method.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, proxy: bool = False) -> None:
         self.lines: list[bytes] = []
         self.hosts: set[bytes] = set()
+        self.names: dict[bytes, set[bytes]] = {b"GET": set(), b"PUT": set()}
         self.connections = 0
         self._tls = tls
         self._proxy = proxy
@@ -92,4 +93,5 @@ class Recorder:
     def _note(self, head: bytes) -> None:
         line, *fields = head.split(b"\r\n")
         self.lines.append(line)
-        self.hosts.update(field for field in fields if field.lower().startswith(b"host:"))
+        self.names[line[:3]].update(field.partition(b":")[0] for field in fields)
+        self.hosts.update(field for field in fields if field.startswith(b"Host:"))

@@ -81,6 +81,12 @@ def send_all(
     return due
 
 
+def assert_bare(server: Recorder, *for_the_proxy: bytes) -> None:
+    """No header that a store might have wanted signed."""
+    bare = {b"Host", b"User-Agent", *for_the_proxy}
+    assert server.names == {b"GET": bare, b"PUT": bare | {b"Content-Length"}}
+
+
 def target_of(url: str) -> str:
     return re.sub("^https?://[^/]+", "", url)
 
@@ -100,6 +106,7 @@ def test_directly(urls: Sequence[Signed], window: BinaryWindow) -> None:
     assert server.lines == due
     assert server.hosts == {f"Host: 127.0.0.1:{server.port}".encode()}
     assert server.connections == 1
+    assert_bare(server)
 
 
 def test_over_tls(
@@ -110,6 +117,7 @@ def test_over_tls(
         due = send_all(urls, f"https://127.0.0.1:{server.port}", window, options)
     assert server.lines == due
     assert server.connections == 1
+    assert_bare(server)
 
 
 def test_through_an_http_proxy(urls: Sequence[Signed], window: BinaryWindow) -> None:
@@ -119,6 +127,7 @@ def test_through_an_http_proxy(urls: Sequence[Signed], window: BinaryWindow) -> 
     assert proxy.lines == [line.replace(b" /", b" http://127.0.0.1:9/", 1) for line in due]
     assert proxy.hosts == {b"Host: 127.0.0.1:9"}
     assert proxy.connections == 1
+    assert_bare(proxy, b"Proxy-Connection")
 
 
 def test_through_a_connect_proxy(
@@ -131,3 +140,4 @@ def test_through_a_connect_proxy(
     assert proxy.lines == due
     assert proxy.hosts == {b"Host: 127.0.0.1:9"}
     assert proxy.connections == 1
+    assert_bare(proxy)
