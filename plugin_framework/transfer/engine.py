@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pycurl
 
@@ -25,8 +25,17 @@ from plugin_framework.errors import (
     TransferError,
 )
 from plugin_framework.transfer.address import Endpoint, Guard, shown, signed_headers
-from plugin_framework.transfer.exchange import Answer, BinaryWindow, Exchange, Sink, Throttle
-from plugin_framework.transfer.plan import MIB
+from plugin_framework.transfer.exchange import (
+    Answer,
+    BinaryWindow,
+    Digest,
+    Exchange,
+    Sink,
+    Throttle,
+)
+
+BUFFER = 256 * 1024
+"""Bytes that pass at once: more than this was no faster, and costs memory for each connection."""
 
 REDIRECTS = 3
 REDIRECTED = frozenset({307, 308})
@@ -93,8 +102,12 @@ class Engine:
         abort: Callable[[], bool],
         *,
         moved: Callable[[int], object] | None = None,
+        digest: Digest | None = None,
     ) -> Answer:
-        """PUT a window of a file; ``moved`` is told how many of its bytes have gone so far.
+        """PUT a window of a file.
+
+        ``moved`` is told how many of its bytes have gone so far. ``digest`` is, at the end, that of
+        the bytes that were sent last: while they are in the cache it costs next to nothing.
 
         Raises:
             AbortedError: ``abort()`` turned true. It is asked at least once a second.
@@ -112,7 +125,9 @@ class Engine:
 
         return self._follow(
             url,
-            lambda: Exchange(abort, moved=moved, source=source, throttle=self._throttle),
+            lambda: Exchange(
+                abort, moved=moved, source=source, throttle=self._throttle, digest=digest
+            ),
             prepare,
             ("Expect:",),
         )
@@ -175,12 +190,14 @@ class Engine:
         proxy = self._proxy(endpoint)
         addresses = self._addresses(endpoint, proxied=bool(proxy))
         curl = self._take()
+        body = exchange.gathering()
         try:
             self._set_up(curl, exchange)
+            curl.setopt(pycurl.WRITEFUNCTION, body.write)
             self._aim(curl, endpoint, addresses, proxy)
             curl.setopt(pycurl.HTTPHEADER, ["Accept:", *headers])
             prepare(curl, exchange)
-            return self._perform(curl, exchange, endpoint, url)
+            return self._perform(curl, exchange, body, endpoint, url)
         finally:
             curl.reset()  # lets go of the callbacks; connections stay
             with self._lock:
@@ -197,8 +214,8 @@ class Engine:
         curl.setopt(pycurl.USERAGENT, "datahub-plugin-framework")
         curl.setopt(pycurl.NETRC, 0)
         curl.setopt(pycurl.HTTP_CONTENT_DECODING, 0)
-        curl.setopt(pycurl.BUFFERSIZE, MIB)
-        curl.setopt(pycurl.UPLOAD_BUFFERSIZE, MIB)
+        curl.setopt(pycurl.BUFFERSIZE, BUFFER)
+        curl.setopt(pycurl.UPLOAD_BUFFERSIZE, BUFFER)
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.TCP_NODELAY, 1)
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(options.connect_timeout * 1000)))
@@ -208,7 +225,6 @@ class Engine:
         for option, value in self._trust.items():
             curl.setopt(option, value)
         curl.setopt(pycurl.HEADERFUNCTION, exchange.header)
-        curl.setopt(pycurl.WRITEFUNCTION, exchange.write)
         curl.setopt(pycurl.NOPROGRESS, 0)
         curl.setopt(pycurl.XFERINFOFUNCTION, exchange.progress)
 
@@ -237,10 +253,13 @@ class Engine:
             ),
         )
 
-    def _perform(self, curl: Any, exchange: Exchange, endpoint: Endpoint, url: str) -> Answer:
+    def _perform(
+        self, curl: Any, exchange: Exchange, body: BinaryIO, endpoint: Endpoint, url: str
+    ) -> Answer:
         try:
             curl.perform()
         except pycurl.error as error:
+            body.flush()  # what has come is good, whatever became of the rest
             code, reason = error.args
             if exchange.error is not None:
                 raise exchange.error from None
@@ -249,6 +268,7 @@ class Engine:
             if not exchange.cut:
                 self._resolved.pop(endpoint.origin, None)
                 raise _failure(code, f"{shown(url)}: {reason}") from None
+        body.flush()
         return exchange.finish()
 
     def _addresses(self, endpoint: Endpoint, *, proxied: bool) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 import time
@@ -10,13 +11,20 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import pycurl
+from typing_extensions import Buffer
 
 from plugin_framework.errors import LocalFileError, SourceChangedError
 
 BODY_LIMIT = 64 * 1024
 """Bytes that are kept of a body nobody wants: an error's, or the answer to a PUT."""
 
-THROTTLED_READ = 16 * 1024
+GATHERED = 256 * 1024
+"""Bytes of a body that are taken at once: curl brings at most 16 KiB, and each step in Python has
+its price."""
+
+THROTTLED = 16 * 1024
+"""As ``GATHERED``, and bytes that are sent at once, where the rate is limited."""
+
 POLL_SECONDS = 0.1
 
 
@@ -40,8 +48,18 @@ class Sink(Protocol):
     def begin(self, answer: Answer) -> bool:
         """Whether to take the body of this answer; called before its first byte, or at its end."""
 
-    def write(self, data: bytes) -> object:
+    def write(self, data: memoryview) -> object:
+        """Take the next bytes, which are there during the call only."""
+
+
+class Digest(Protocol):
+    """Is told the bytes that are sent, as those of hashlib and xxhash can be."""
+
+    def update(self, data: bytes, /) -> object:
         """Take the next bytes."""
+
+    def reset(self) -> object:
+        """Begin anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +98,7 @@ class Exchange:
     source: BinaryWindow | None = None
     sink: Sink | None = None
     throttle: Throttle | None = None
+    digest: Digest | None = None
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     body: bytearray = field(default_factory=bytearray)
@@ -88,12 +107,18 @@ class Exchange:
     _position: int = 0
     _wanted: bool | None = None
 
+    def __post_init__(self) -> None:
+        if self.digest is not None:
+            self.digest.reset()
+
     def answer(self) -> Answer:
         """What has come so far."""
         return Answer(self.status, self.headers, bytes(self.body))
 
     def finish(self) -> Answer:
         """The answer, once it is complete: a body may have been empty."""
+        if self.error is not None:
+            raise self.error
         if self._wanted is None and self.sink is not None:
             self.sink.begin(self.answer())
         return self.answer()
@@ -107,32 +132,42 @@ class Exchange:
         elif colon:
             self.headers[name.strip().lower()] = value.strip()
 
-    def write(self, data: bytes) -> int:
-        """Take a piece of the body; any count but ``len(data)`` ends the transfer."""
+    def gathering(self) -> io.BufferedWriter:
+        """What curl writes the body to, all in C; to be flushed at the end."""
+        size = GATHERED if self.throttle is None else THROTTLED
+        return io.BufferedWriter(_Body(self.take), size)
+
+    def take(self, data: memoryview) -> None:
+        """Take the next bytes of the body. An error ends the transfer at the next ``progress``."""
+        if self.ended:
+            return
         try:
             if self._wanted is None:
                 self._wanted = self.sink is not None and self.sink.begin(self.answer())
-            return self._take(data)
+            self._take(data)
         except Exception as error:  # noqa: BLE001 - raised again once curl has let go
             self.error = error
-            return 0
 
-    def _take(self, data: bytes) -> int:
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is wanted of the transfer."""
+        return self.cut or self.error is not None
+
+    def _take(self, data: memoryview) -> None:
         if self._wanted and self.sink is not None:
             if self.throttle is not None:
                 self.throttle.wait(len(data), self.abort)
             self.sink.write(data)
-            return len(data)
+            return
         self.body += data[: BODY_LIMIT - len(self.body)]
         self.cut = len(self.body) == BODY_LIMIT
-        return 0 if self.cut else len(data)
 
     def read(self, size: int) -> bytes | int:
         """The next bytes to send, at most ``size``."""
         assert self.source is not None
         wanted = min(size, self.source.size - self._position)
         if self.throttle is not None:
-            wanted = min(wanted, THROTTLED_READ)
+            wanted = min(wanted, THROTTLED)
             self.throttle.wait(wanted, self.abort)
         try:
             data = os.pread(self.source.fd, wanted, self.source.offset + self._position)
@@ -144,15 +179,36 @@ class Exchange:
             )
             return int(pycurl.READFUNC_ABORT)
         self._position += len(data)
+        if self.digest is not None:
+            self.digest.update(data)
         return data
 
     def seek(self, offset: int, _origin: int) -> int:
-        """Go back in what is sent: curl does when a kept connection turns out to be dead."""
-        self._position = offset
+        """Go back to the start: curl does when a kept connection turns out to be dead."""
+        if offset:
+            return int(pycurl.SEEKFUNC_FAIL)
+        self._position = 0
+        if self.digest is not None:
+            self.digest.reset()
         return int(pycurl.SEEKFUNC_OK)
 
     def progress(self, _to_get: int, _got: int, _to_send: int, sent: int) -> bool:
         """Whether to end the transfer."""
         if self.moved is not None:
             self.moved(sent)
-        return self.abort()
+        return self.ended or self.abort()
+
+
+class _Body(io.RawIOBase):
+    """Below the buffer that gathers a body."""
+
+    def __init__(self, take: Callable[[memoryview], None]) -> None:
+        self._take = take
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Buffer) -> int:
+        view = memoryview(data)
+        self._take(view)
+        return view.nbytes

@@ -69,7 +69,7 @@ class RemoteFile:
         def fetch(piece: Part, stop: threading.Event) -> None:
             at = piece.offset - start
 
-            def write(data: bytes) -> None:
+            def write(data: memoryview) -> None:
                 nonlocal at
                 whole[at : at + len(data)] = data
                 at += len(data)

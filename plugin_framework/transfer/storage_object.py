@@ -58,7 +58,7 @@ class StorageObject:
         self,
         start: int,
         size: int,
-        write: Callable[[bytes], object],
+        write: Callable[[memoryview], object],
         *,
         stop: threading.Event,
         moved: Callable[[int], object] | None = None,
@@ -185,7 +185,7 @@ class _RangeSink:
         source: StorageObject,
         start: int,
         end: int,
-        write: Callable[[bytes], object],
+        write: Callable[[memoryview], object],
         moved: Callable[[int], object] | None,
     ) -> None:
         self.position = start
@@ -212,7 +212,7 @@ class _RangeSink:
         self._until = last + 1
         return True
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: memoryview) -> None:
         if self.position + len(data) > self._until:
             raise UnsuitableAnswerError("storage sends more than the range that was asked for")
         self._write(data)
@@ -231,7 +231,7 @@ class _WholeSink:
     def __init__(
         self,
         source: StorageObject,
-        write: Callable[[bytes], object],
+        write: Callable[[memoryview], object],
         moved: Callable[[int], object] | None,
     ) -> None:
         self.received = 0
@@ -257,7 +257,7 @@ class _WholeSink:
         )
         return not self.suspect
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: memoryview) -> None:
         self._write(data)
         self.received += len(data)
         if self._moved is not None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import xxhash
+
 from plugin_framework.errors import (
     LocalFileError,
     RejectedError,
@@ -21,7 +23,7 @@ from plugin_framework.errors import (
 )
 from plugin_framework.transfer.digest import READ_AHEAD, fingerprint, hashing
 from plugin_framework.transfer.engine import Engine
-from plugin_framework.transfer.exchange import POLL_SECONDS, BinaryWindow
+from plugin_framework.transfer.exchange import POLL_SECONDS, BinaryWindow, Digest
 from plugin_framework.transfer.parallel import Reins, Width, persist, run_all
 from plugin_framework.transfer.plan import Part, chunk_size_for, parts, parts_for
 from plugin_framework.transfer.refusals import (
@@ -291,8 +293,7 @@ class _Upload:
         def send(part: Part, stop: Reins) -> None:
             known = slots.stored.get(part.index)
             if known is None or known.digest != fingerprint(self.fd, part):
-                etag = self._put(slots.urls[part.index - 1], part, stop)
-                known = StoredPart(etag, fingerprint(self.fd, part))
+                known = self._put(slots.urls[part.index - 1], part, stop)
                 self.api.keep(slots.upload_id, part.index, known)
             self._sent[part.index] = part.size
             self._etags[part.index] = known.etag
@@ -310,20 +311,23 @@ class _Upload:
             ready=lambda part: part.end <= self._written(),
         )
 
-    def _put(self, url: str, part: Part, stop: Reins) -> str:
-        return persist(
-            lambda: self._put_once(url, part, stop),
+    def _put(self, url: str, part: Part, stop: Reins) -> StoredPart:
+        digest = xxhash.xxh3_128()
+        etag = persist(
+            lambda: self._put_once(url, part, digest, stop),
             options=self.engine.options,
             stop=stop,
             width=self.width,
         )
+        return StoredPart(etag, digest.hexdigest())
 
-    def _put_once(self, url: str, part: Part, stop: Reins) -> str:
+    def _put_once(self, url: str, part: Part, digest: Digest, stop: Reins) -> str:
         answer = self.engine.put(
             url,
             BinaryWindow(self.fd, part.offset, part.size),
             stop.is_set,
             moved=lambda count: self._sent.__setitem__(part.index, count),
+            digest=digest,
         )
         if not answer.ok or has_error_document(answer):
             raise refusal(answer, url)

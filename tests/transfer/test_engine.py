@@ -25,7 +25,9 @@ from tests.transfer.storage_server import (
     Dialogue,
     StorageServer,
     Stored,
+    Zeros,
     answers,
+    cuts_short,
     redirects,
     stalls,
     tunnels_to,
@@ -55,8 +57,21 @@ class Collector:
         self.status = answer.status
         return answer.ok
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: memoryview) -> None:
         self.data += data
+
+
+class Seen:
+    """A digest that tells what it was told."""
+
+    def __init__(self) -> None:
+        self.data = b"of another part"
+
+    def update(self, data: bytes, /) -> None:
+        self.data += data
+
+    def reset(self) -> None:
+        self.data = b""
 
 
 def never() -> bool:
@@ -290,12 +305,45 @@ def test_a_file_that_ends_inside_the_window_has_changed(
 
 def test_what_the_sink_raises_comes_out(engine: Engine, server: StorageServer) -> None:
     class Full(Collector):
-        def write(self, data: bytes) -> None:
+        def write(self, data: memoryview) -> None:
             raise OSError(28, "No space left on device")
 
     server.objects["/a"] = Stored(b"x" * 100_000)
     with pytest.raises(OSError, match="No space"):
         engine.get(f"{server.url}/a", sink=Full(), abort=never)
+
+
+def test_a_body_that_is_refused_is_not_read_to_its_end(
+    engine: Engine, server: StorageServer
+) -> None:
+    class Picky(Collector):
+        def begin(self, answer: Answer) -> bool:
+            raise TransferError(f"not {answer.status}")
+
+    server.objects["/a"] = Stored(Zeros(1 << 50))
+    with pytest.raises(TransferError, match="not 200"):
+        engine.get(f"{server.url}/a", sink=Picky(), abort=never)
+
+
+def test_what_came_before_a_connection_broke_is_taken(
+    engine: Engine, server: StorageServer
+) -> None:
+    server.objects["/a"] = Stored(bytes(range(256)) * 4)
+    server.script("GET", "/a", cuts_short(300))
+    sink = Collector()
+    with pytest.raises(StorageUnreachableError):
+        engine.get(f"{server.url}/a", sink=sink, abort=never, start=0, end=999)
+    assert sink.data == (bytes(range(256)) * 2)[:300]
+
+
+def test_a_digest_is_that_of_the_bytes_that_were_sent_last(
+    engine: Engine, server: StorageServer, window: BinaryWindow
+) -> None:
+    server.script("PUT", "/k", Dialogue.serve, Dialogue.reset, redirects(f"{server.url}/l"))
+    seen = Seen()
+    for _ in range(3):
+        assert engine.put(f"{server.url}/k", window, never, digest=seen).ok
+        assert seen.data == b"23456"
 
 
 def test_a_url_signed_with_headers_that_are_not_sent_is_told_before_sending(
