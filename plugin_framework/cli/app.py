@@ -12,6 +12,7 @@ from plugin_framework.cli.info import info_command, list_command
 from plugin_framework.cli.journal import journal_command
 from plugin_framework.cli.logs import tell
 from plugin_framework.cli.run import run_command
+from plugin_framework.cli.serve import serve_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -30,6 +31,7 @@ def app() -> None:
 app.add_command(list_command)
 app.add_command(info_command)
 app.add_command(run_command)
+app.add_command(serve_command)
 app.add_command(journal_command)
 
 

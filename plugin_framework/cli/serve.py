@@ -1,0 +1,54 @@
+"""``serve``: the plugin service."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+
+import click
+
+from plugin_framework.cli.info import import_from_here
+from plugin_framework.cli.logs import set_up_logging
+from plugin_framework.cli.streams import own_streams
+
+
+@click.command("serve", short_help="Serve plugins: take subtasks from Datahub, and run them.")
+@click.argument("names", metavar="NAME...", nargs=-1)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port",
+    default=8080,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="The port; 0 takes a free one.",
+)
+@click.option("--access-log", is_flag=True, help="Write a log line for each request.")
+def serve_command(names: tuple[str, ...], host: str, port: int, *, access_log: bool) -> None:
+    """Take signed calls from Datahub, and run subtasks of the plugins side by side.
+
+    NAME is an installed plugin, or a reference such as package.module:Class (DATAHUB_PLUGIN).
+    Requests are signed with DATAHUB_API_KEY and DATAHUB_API_SECRET; without them only loopback is
+    served.
+
+    SIGTERM and SIGINT end the service: it takes no more subtasks, treats those that run as
+    DATAHUB_ON_SHUTDOWN says, and exits with 0. What waits is run at the next start.
+    """
+    from plugin_framework.service.server import serve  # noqa: PLC0415 - loaded late
+    from plugin_framework.settings import load_settings, unknown_variables  # noqa: PLC0415 - same
+
+    # Until there is something to end in good order.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda got, _frame: sys.exit(128 + got))
+    settings = load_settings()
+    plugins = names or ((settings.plugin,) if settings.plugin else ())
+    if not plugins:
+        raise click.UsageError("which plugin? Give NAME or set DATAHUB_PLUGIN")
+    for name in plugins:
+        import_from_here(name)
+    with own_streams() as (_, stderr):
+        set_up_logging(settings.log_level, settings.log_format, stderr)
+        for warning in unknown_variables(os.environ):
+            logging.getLogger("datahub.settings").warning("%s", warning)
+        serve(plugins, settings, host=host, port=port, request_log=access_log)

@@ -1,0 +1,418 @@
+"""The subtasks that were accepted and are not over: in memory, and in the journal before that.
+
+One thread writes. What arrives while it waits for the disk is written together, so that many calls
+share one wait. Whoever starts subtasks takes them from here, one plugin after the other.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from plugin_framework.errors import JournalError
+from plugin_framework.journal.queue import Accepted, Changes, Ended, Queue
+from plugin_framework.lifecycle.control import Controlled
+from plugin_framework.protocol.client import status_report
+from plugin_framework.protocol.models import TaskStatus
+from plugin_framework.service.answers import BUSINESS_ERROR, Refused
+
+log = logging.getLogger("datahub.service")
+
+AT_ONCE = 1000
+"""Changes that are written in one transaction."""
+
+Addition = Literal["accepted", "known", "busy", "draining"]
+RUNNING, PAUSED, CANCELLED = TaskStatus.RUNNING, TaskStatus.PAUSED, TaskStatus.CANCELLED
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A subtask that is not over. ``wanted`` is what was last asked of it: 1, 2 or 4."""
+
+    subtask_id: str
+    plugin: str
+    place: int
+    wanted: TaskStatus = RUNNING
+    attempted: bool = False
+    state: Literal["waiting", "running", "ending"] = "waiting"
+    run: Controlled | None = None
+
+    @property
+    def may_start(self) -> bool:
+        """Whether it waits for nothing but its turn.
+
+        A pause holds what has not begun; what has begun waits at its next checkpoint, alive.
+        """
+        held = self.wanted is PAUSED and not self.attempted
+        return self.state == "waiting" and not held
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A subtask to accept; ``config`` is JSON text, ``call`` the number of its signature."""
+
+    subtask_id: str
+    task_id: str | None
+    plugin: str
+    config: str
+    call: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Add:
+    submission: Submission
+    reply: Future[Addition] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class _Manage:
+    subtask_id: str
+    status: TaskStatus
+    plugin: str | None
+    call: int | None
+    reply: Future[None] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class _Follow:
+    subtask_id: str
+    status: TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class _Remember:
+    call: int
+    reply: Future[None] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class _Remove:
+    subtask_id: str
+    ended: Ended | None
+
+
+_Change = _Add | _Manage | _Follow | _Remember | _Remove
+
+
+class Backlog:
+    """All that a service has accepted. For several threads.
+
+    ``limit`` is how many subtasks there may be, those that run included. ``on_ended`` is called
+    when the end of one that never ran is in the journal.
+    """
+
+    def __init__(
+        self, kept: Queue, plugins: Iterable[str], *, limit: int, on_ended: Callable[[], None]
+    ) -> None:
+        self._kept = kept
+        self._limit = limit
+        self._on_ended = on_ended
+        self._changed = threading.Condition()
+        self._entries: dict[str, Entry] = {}
+        self._waiting: dict[str, list[tuple[int, str]]] = {name: [] for name in plugins}
+        self._turns = deque(self._waiting)
+        self._later: list[tuple[float, int, str]] = []
+        self._place = 0
+        self._inbox: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._unwritten: list[_Change] = []
+        self.draining = False
+        self._load()
+        self._writer = threading.Thread(target=self._write, daemon=True, name="backlog")
+        self._writer.start()
+
+    # For those who call
+
+    def add(self, submission: Submission) -> Future[Addition]:
+        """Accept a subtask; the answer comes when it is on disk."""
+        change = _Add(submission)
+        self._inbox.put(change)
+        return change.reply
+
+    def manage(
+        self, subtask_id: str, status: TaskStatus, *, plugin: str | None, call: int | None
+    ) -> Future[None]:
+        """Resume (1), pause (2) or cancel (4) a subtask; Refused where that cannot be."""
+        change = _Manage(subtask_id, status, plugin, call)
+        self._inbox.put(change)
+        return change.reply
+
+    def remember(self, call: int) -> Future[None]:
+        """Have the number of a call on disk."""
+        change = _Remember(call)
+        self._inbox.put(change)
+        return change.reply
+
+    def counts(self) -> tuple[int, int]:
+        """How many subtasks wait, and how many run."""
+        with self._changed:
+            running = sum(entry.state == "running" for entry in self._entries.values())
+            return len(self._entries) - running, running
+
+    # For those who run
+
+    def take(self) -> Entry | None:
+        """The next subtask to run, once there is one; None when no more are to be started."""
+        with self._changed:
+            while not self.draining:
+                if entry := self._next():
+                    entry.state = "running"
+                    return entry
+                due = self._later[0][0] - time.monotonic() if self._later else None
+                self._changed.wait(due)
+            return None
+
+    def started(self, entry: Entry, run: Controlled) -> bool:
+        """Give the run what was asked of the subtask; False if it is not to begin any more."""
+        with self._changed:
+            if self.draining:
+                return False
+            entry.run = run
+            self._tell(entry)
+            return True
+
+    def put_back(self, entry: Entry, seconds: float) -> None:
+        """Nothing was run: have it taken again after a while."""
+        with self._changed:
+            entry.state, entry.run = "waiting", None
+            heapq.heappush(self._later, (time.monotonic() + seconds, entry.place, entry.subtask_id))
+            self._changed.notify_all()
+
+    def remove(self, entry: Entry, *, failed: str | None = None) -> None:
+        """The subtask is over; ``failed`` says why where it never ran, and is reported."""
+        entry.run = None
+        ended = failed and _ended(entry.subtask_id, TaskStatus.FAILED, failed)
+        self._inbox.put(_Remove(entry.subtask_id, ended or None))
+
+    def follow(self, subtask_id: str, status: TaskStatus) -> None:
+        """Note that a subtask was paused or resumed by other means than ``manage``."""
+        self._inbox.put(_Follow(subtask_id, status))
+
+    def drain(self) -> list[Controlled]:
+        """Accept and start nothing more; what runs."""
+        with self._changed:
+            self.draining = True
+            self._changed.notify_all()
+            return [entry.run for entry in self._entries.values() if entry.run]
+
+    def close(self) -> None:
+        """Write what is left, and stop."""
+        self._inbox.put(None)
+        self._writer.join()
+
+    # What takes turns
+
+    def _load(self) -> None:
+        for found in self._kept.waiting():
+            self._place = found.place
+            entry = Entry(
+                found.subtask_id,
+                found.plugin,
+                found.place,
+                TaskStatus(found.wanted),
+                attempted=found.attempts > 0,
+            )
+            if found.plugin not in self._waiting:
+                log.warning(
+                    "subtask %s waits for plugin %s, which is not served",
+                    found.subtask_id,
+                    found.plugin,
+                )
+            elif entry.wanted is CANCELLED:
+                self._kept.write(Changes(ended=[_ended(found.subtask_id, CANCELLED, None)]))
+                continue
+            self._entries[found.subtask_id] = entry
+            self._queue(entry)
+
+    def _queue(self, entry: Entry) -> None:
+        if entry.plugin in self._waiting:
+            heapq.heappush(self._waiting[entry.plugin], (entry.place, entry.subtask_id))
+
+    def _next(self) -> Entry | None:
+        while self._later and self._later[0][0] <= time.monotonic():
+            entry = self._entries.get(heapq.heappop(self._later)[2])
+            if entry is not None:
+                self._queue(entry)
+        for plugin in tuple(self._turns):
+            self._turns.rotate(-1)
+            while heap := self._waiting[plugin]:
+                entry = self._entries.get(heapq.heappop(heap)[1])
+                if entry is not None and entry.may_start:
+                    return entry
+        return None
+
+    # What writes: one thread
+
+    def _write(self) -> None:
+        while True:
+            changes = [self._inbox.get()]
+            while len(changes) < AT_ONCE and not self._inbox.empty():
+                changes.append(self._inbox.get())
+            known = [change for change in changes if change is not None]
+            self._commit([change for change in known if not isinstance(change, _Manage)])
+            for change in known:
+                if isinstance(change, _Manage):
+                    self._settle_manage(change)
+            if None in changes:
+                return
+
+    def _commit(self, changes: list[_Change]) -> None:
+        changes, self._unwritten = [*self._unwritten, *changes], []
+        if not changes:
+            return
+        written, fresh = Changes(), dict[str, Entry]()
+        try:
+            answers = self._plan(changes, written, fresh)
+            self._kept.write(written)
+        except JournalError as error:
+            log.exception("what was accepted cannot be kept")
+            for change in changes:
+                if isinstance(change, _Add | _Remember):
+                    change.reply.set_exception(error)
+            self._unwritten = [one for one in changes if isinstance(one, _Remove)]
+            return
+        with self._changed:
+            self._entries.update(fresh)
+            for entry in fresh.values():
+                self._queue(entry)
+            self._changed.notify_all()
+        for reply, answer in answers:
+            reply.set_result(answer)
+        if written.ended:
+            self._on_ended()
+
+    def _plan(
+        self, changes: list[_Change], written: Changes, fresh: dict[str, Entry]
+    ) -> list[tuple[Future[Any], Addition | None]]:
+        answers: list[tuple[Future[Any], Addition | None]] = []
+        for change in changes:
+            if isinstance(change, _Remove):
+                with self._changed:
+                    self._entries.pop(change.subtask_id, None)
+                if change.ended:
+                    written.ended.append(change.ended)
+                else:
+                    written.removed.append(change.subtask_id)
+            elif isinstance(change, _Follow):
+                self._plan_follow(change, written)
+            elif isinstance(change, _Remember):
+                written.calls.append(change.call)
+                answers.append((change.reply, None))
+        added = [change for change in changes if isinstance(change, _Add)]
+        ended = self._kept.endings([one.submission.subtask_id for one in added]) if added else {}
+        for change in added:
+            if change.submission.call is not None:
+                written.calls.append(change.submission.call)
+            answer = self._plan_add(change.submission, written, fresh, ended)
+            answers.append((change.reply, answer))
+        return answers
+
+    def _plan_add(
+        self,
+        submission: Submission,
+        written: Changes,
+        fresh: dict[str, Entry],
+        ended: dict[str, int],
+    ) -> Addition:
+        subtask_id = submission.subtask_id
+        if subtask_id in self._entries or subtask_id in fresh or subtask_id in ended:
+            return "known"
+        if self.draining:
+            return "draining"
+        if len(self._entries) + len(fresh) >= self._limit:
+            return "busy"
+        self._place += 1
+        fresh[subtask_id] = Entry(subtask_id, submission.plugin, self._place)
+        written.added.append(
+            Accepted(
+                self._place,
+                subtask_id,
+                submission.task_id,
+                submission.plugin,
+                submission.config,
+            )
+        )
+        return "accepted"
+
+    def _plan_follow(self, change: _Follow, written: Changes) -> None:
+        entry = self._entries.get(change.subtask_id)
+        if entry is None or self.draining or entry.wanted in {CANCELLED, change.status}:
+            return
+        entry.wanted = change.status
+        written.wanted.append((change.subtask_id, int(change.status)))
+
+    def _settle_manage(self, change: _Manage) -> None:
+        try:
+            self._manage(change)
+        except (Refused, JournalError) as error:
+            change.reply.set_exception(error)
+        else:
+            change.reply.set_result(None)
+
+    def _manage(self, change: _Manage) -> None:
+        entry = self._entries.get(change.subtask_id)
+        ended = self._kept.endings([change.subtask_id]).get(change.subtask_id)
+        if ended is not None:
+            status = TaskStatus(ended).name.lower()
+            raise _impossible(f"subtask {change.subtask_id} has ended already ({status})")
+        if entry is None or change.plugin not in {None, entry.plugin}:
+            raise _impossible(f"there is no subtask {change.subtask_id} here")
+        if entry.wanted is CANCELLED and change.status is not CANCELLED:
+            raise _impossible(f"subtask {change.subtask_id} is being cancelled")
+        calls = [] if change.call is None else [change.call]
+        if change.status is CANCELLED and self._drop(entry, calls):
+            return
+        self._kept.write(Changes(wanted=[(entry.subtask_id, int(change.status))], calls=calls))
+        with self._changed:
+            entry.wanted = change.status
+            self._tell(entry)
+            if entry.state == "waiting":
+                self._queue(entry)
+                self._changed.notify_all()
+
+    def _drop(self, entry: Entry, calls: list[int]) -> bool:
+        """End a subtask that waits; False for one that runs."""
+        with self._changed:
+            if entry.state != "waiting":
+                return False
+            entry.state = "ending"
+        try:
+            ended = _ended(entry.subtask_id, CANCELLED, None)
+            self._kept.write(Changes(ended=[ended], calls=calls))
+        except JournalError:
+            with self._changed:
+                entry.state = "waiting"
+                self._queue(entry)
+            raise
+        with self._changed:
+            del self._entries[entry.subtask_id]
+        log.info("subtask %s: cancelled before it was started", entry.subtask_id)
+        self._on_ended()
+        return True
+
+    def _tell(self, entry: Entry) -> None:
+        if entry.run is None:
+            return
+        if entry.wanted is PAUSED:
+            entry.run.pause()
+        elif entry.wanted is CANCELLED:
+            entry.run.cancel()
+        else:
+            entry.run.resume()
+
+
+def _impossible(message: str) -> Refused:
+    return Refused(200, message, code=BUSINESS_ERROR)
+
+
+def _ended(subtask_id: str, status: TaskStatus, error: str | None) -> Ended:
+    path, body = status_report(subtask_id, status)
+    outcome: dict[str, Any] = {"result": None, "outputs": [], "error": error, "attempt": 0}
+    return Ended(subtask_id, int(status), path, body, outcome)

@@ -1,0 +1,255 @@
+"""The service as a process: what it binds, makes, serves and, when a signal comes, ends."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+
+import uvicorn
+
+from plugin_framework.engines.local import LocalEngine
+from plugin_framework.errors import ConfigurationError
+from plugin_framework.lifecycle.watch import TERM_TO_KILL_SECONDS
+from plugin_framework.protocol.models import TaskStatus
+from plugin_framework.protocol.signing import MEMORY_SECONDS, Inbound, Seen
+from plugin_framework.service.admission import Admission
+from plugin_framework.service.app import Served, Service
+from plugin_framework.service.backlog import Backlog
+from plugin_framework.service.dispatcher import Dispatcher, Follower
+from plugin_framework.service.metrics import Metrics
+from plugin_framework.service.redelivery import Redelivery
+from plugin_framework.service.wire import EnvelopeProtocol
+from plugin_framework.settings import Settings
+
+BACKLOG = 2048
+"""Connections that wait to be accepted."""
+
+START_SECONDS = 10.0
+"""How long the start of a subtask tries to reach Datahub before it is put off."""
+
+REPORT_SECONDS = 10.0
+"""What is left for reports when the grace period is over, before the service ends without them."""
+
+CLOSE_SECONDS = 2
+"""What answers under way may take at the end."""
+
+log = logging.getLogger("datahub.service")
+
+
+def serve(
+    names: Sequence[str], settings: Settings, *, host: str, port: int, request_log: bool = False
+) -> None:
+    """Serve these plugins until SIGTERM or SIGINT, and end what runs as ``ON_SHUTDOWN`` says.
+
+    For the main thread. ``port`` 0 takes a free one, which the log names.
+
+    Raises:
+        ConfigurationError: the plugins, the address or the settings cannot be used.
+        JournalError: the journal cannot be used.
+    """
+    inbound = _inbound(settings)
+    with ExitStack() as made:
+        listener = made.enter_context(_listen(host, port, signed=inbound is not None))
+        made.enter_context(_alone(settings))
+        follower = Follower()
+        engines = _engines(made, names, settings, follower)
+        _Running(engines, settings, inbound, follower).serve(made, listener, request_log)
+
+
+def _inbound(settings: Settings) -> Inbound | None:
+    if settings.api_key is None or settings.api_secret is None:
+        return None
+    secrets = [settings.api_secret]
+    if settings.api_secret_previous is not None:
+        secrets.append(settings.api_secret_previous)
+    return Inbound(
+        settings.api_key.get_secret_value(), [secret.get_secret_value() for secret in secrets]
+    )
+
+
+@contextmanager
+def _listen(host: str, port: int, *, signed: bool) -> Iterator[socket.socket]:
+    try:
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        if not signed and not ipaddress.ip_address(address[0]).is_loopback:
+            raise ConfigurationError(
+                f"--host {host}: without DATAHUB_API_KEY and DATAHUB_API_SECRET nobody signs, so"
+                " only a loopback address such as 127.0.0.1 is served"
+            )
+        listener = socket.create_server(address, family=family, backlog=BACKLOG)
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"--host {host} --port {port}: {reason}") from None
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Hold the state folder: two services would run each other's queue."""
+    path = settings.state_dir / "service.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"DATAHUB_STATE_DIR: {settings.state_dir} cannot be written ({error.strerror})"
+        ) from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise ConfigurationError(
+            f"DATAHUB_STATE_DIR: another service uses {settings.state_dir}: give each its own"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def _engines(
+    made: ExitStack, names: Sequence[str], settings: Settings, follower: Follower
+) -> dict[str, LocalEngine]:
+    engines: dict[str, LocalEngine] = {}
+    first: LocalEngine | None = None
+    # What cannot be started waits in the queue, and keeps no thread and no slot meanwhile.
+    patience = min(settings.startup_deadline, START_SECONDS)
+    settings = settings.model_copy(update={"startup_deadline": patience})
+    for name in names:
+        engine = LocalEngine(name, settings, observers={"service": follower}, beside=first)
+        made.enter_context(engine)
+        if engine.ref.name in engines:
+            raise ConfigurationError(f"plugin {engine.ref.name} is given twice")
+        engines[engine.ref.name] = engine
+        first = first or engine
+    return engines
+
+
+class _Running:
+    """All parts of a service, put together."""
+
+    def __init__(
+        self,
+        engines: dict[str, LocalEngine],
+        settings: Settings,
+        inbound: Inbound | None,
+        follower: Follower,
+    ) -> None:
+        self._engines = engines
+        self._settings = settings
+        self._inbound = inbound
+        self._journal = next(iter(engines.values())).journal
+        self._metrics = _metrics()
+        self._redelivery = Redelivery(settings, self._journal, is_running=self._is_running)
+        self._backlog = follower.backlog = Backlog(
+            self._journal.queue,
+            engines,
+            limit=settings.max_concurrency + settings.max_queue,
+            on_ended=self._redelivery.kick,
+        )
+        self._dispatcher = Dispatcher(
+            self._backlog, engines, slots=settings.max_concurrency, on_over=self._over
+        )
+        self._ending = threading.Thread()
+
+    def serve(self, made: ExitStack, listener: socket.socket, request_log: bool) -> None:  # noqa: FBT001 - one caller, above
+        plugins = {name: Served.of(engine) for name, engine in self._engines.items()}
+        for served in plugins.values():
+            made.enter_context(closing(served.checks))
+        seen = Seen()
+        now = time.time()
+        kept = self._journal.queue.calls_since(now - MEMORY_SECONDS)
+        seen.remember((number, max(now - at, 0)) for number, at in kept)
+        service = Service(plugins, self._backlog, Admission(self._inbound, seen), self._metrics)
+        server = _Server(
+            uvicorn.Config(
+                service.app(request_log=request_log),
+                http=EnvelopeProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=65,
+                timeout_graceful_shutdown=CLOSE_SECONDS,
+            )
+        )
+        self._dispatcher.start()
+        self._redelivery.start()
+        try:
+            asyncio.run(self._listen(server, listener))
+        finally:
+            self._redelivery.close(CLOSE_SECONDS)
+            self._backlog.close()
+
+    async def _listen(self, server: uvicorn.Server, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end, server, number)
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        log.info("serving %s on http://%s:%d", ", ".join(self._engines), shown, port)
+        if self._inbound is None:
+            log.warning(
+                "requests are not signed, and served to this machine alone: set DATAHUB_API_KEY"
+                " and DATAHUB_API_SECRET to change that"
+            )
+        await server.serve(sockets=[listener])
+
+    def _end(self, server: uvicorn.Server, number: int) -> None:
+        """End what runs, and answer meanwhile; at a second signal without grace."""
+        first = not self._backlog.draining
+        self._backlog.draining = True
+        threading.Thread(
+            target=self._dispatcher.shut_down, args=(number,), daemon=True, name="shutdown"
+        ).start()
+        if first:
+            log.info("%s: no more subtasks are taken", signal.Signals(number).name)
+            threading.Thread(
+                target=self._wait, args=(server,), daemon=True, name="draining"
+            ).start()
+
+    def _wait(self, server: uvicorn.Server) -> None:
+        longest = self._settings.grace_seconds + 2 * TERM_TO_KILL_SECONDS + REPORT_SECONDS
+        if not self._dispatcher.wait(longest):
+            log.warning("subtasks that have not ended go on at the next start")
+        server.should_exit = True
+
+    def _is_running(self, subtask_id: str) -> bool:
+        return self._dispatcher.runs(subtask_id)
+
+    def _over(self, status: TaskStatus, delivered: bool) -> None:  # noqa: FBT001 - Dispatcher's contract
+        if self._metrics is not None:
+            self._metrics.ended(status)
+        if not delivered:
+            self._redelivery.kick()
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals alone: what they mean is decided above."""
+
+    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]  # it is a context manager too
+        """Capture none; uvicorn's contract."""
+        return nullcontext()
+
+
+def _metrics() -> Metrics | None:
+    try:
+        return Metrics()
+    except ImportError:
+        log.info("no /metrics: install the extra telemetry for it")
+        return None

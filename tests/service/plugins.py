@@ -1,0 +1,65 @@
+"""Plugins that the service is tried with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict
+
+from plugin_framework import DatahubPlugin, Field, PluginConfig, TaskContext, TaskResult
+
+
+class Counts(DatahubPlugin):
+    """Is over at once."""
+
+    version = "1.2.3"
+
+    class Config(PluginConfig):
+        size: int = Field(1, ge=1)
+        colour: Literal["red", "green"] = "red"
+
+    def process(self, ctx: TaskContext[Any]) -> TaskResult:
+        return TaskResult(total_counts=ctx.config.size, attempt=ctx.attempt)
+
+
+class Anything(DatahubPlugin):
+    """Takes any config, is over at once, and takes payments."""
+
+    class Config(PluginConfig):
+        model_config = ConfigDict(extra="allow")
+
+    def process(self, ctx: TaskContext[Any]) -> TaskResult:
+        return TaskResult(given=ctx.config.model_extra)
+
+    def on_payment(self, tx_hash: str, subtask_id: str) -> bool:
+        if tx_hash == "crash":
+            raise RuntimeError("a payment that breaks it")
+        return tx_hash.startswith("0x") and subtask_id != "unpaid"
+
+
+class Waits(DatahubPlugin):
+    """Checks in until ``until`` exists; notes that it runs in the folder of that."""
+
+    class Config(PluginConfig):
+        until: str
+
+    def process(self, ctx: TaskContext[Any]) -> TaskResult:
+        until = Path(ctx.config.until)
+        with (until.parent / "order").open("a") as order:
+            order.write(f"{ctx.subtask_id}\n")
+        while not until.exists():
+            ctx.checkpoint()
+        return TaskResult(attempt=ctx.attempt)
+
+
+class OtherWaits(Waits):
+    """The same, of another name."""
+
+
+class Hangs(DatahubPlugin):
+    """Never checks in."""
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        while True:
+            pass
