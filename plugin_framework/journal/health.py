@@ -16,7 +16,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from plugin_framework.journal.ownership import has_log
+from plugin_framework.journal.ownership import LARGEST_EMPTY, has_log
 
 log = logging.getLogger("datahub.journal")
 
@@ -51,7 +51,7 @@ def emptied(path: Path) -> str | None:
     Raises:
         OSError: it is not there, or its folder cannot be read.
     """
-    if path.stat().st_size:
+    if path.stat().st_size > LARGEST_EMPTY:
         return None
     if has_log(path):
         return "it is empty, but its log is not"

@@ -12,6 +12,8 @@ APPLICATION_ID = 0x4448504A
 """In the header of journals since format 3; before that it was 0."""
 HEADER_SIZE = 100
 """Bytes. A shorter file is no database, and SQLite would remove the log beside an empty one."""
+LARGEST_EMPTY = 1
+"""Bytes. SQLite takes a file of a single one for empty, too."""
 _TABLES = {"subtasks", "attempts", "reports"}
 
 

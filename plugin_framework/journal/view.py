@@ -20,7 +20,7 @@ from plugin_framework.journal.database import (
 )
 from plugin_framework.journal.health import emptied
 from plugin_framework.journal.journal import Journal
-from plugin_framework.journal.ownership import has_log, open_unchanged
+from plugin_framework.journal.ownership import LARGEST_EMPTY, has_log, open_unchanged
 from plugin_framework.journal.records import Records
 from plugin_framework.journal.timeline import Events
 
@@ -72,7 +72,7 @@ class _Unchanged(Readable):
             return _renewed(None)
         if loss := emptied(self.path):
             raise JournalError(f"the journal {self.path} is damaged ({loss})")
-        if self.path.stat().st_size == 0:
+        if self.path.stat().st_size <= LARGEST_EMPTY:
             return _renewed(None)
         # SQLite does not say why it cannot open a file.
         self.path.open("rb").close()

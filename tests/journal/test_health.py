@@ -94,12 +94,24 @@ def lose_it_beside_locks(path: Path) -> None:
     (path.parent / "locks" / "s-1.lock").touch()
 
 
+def lose_it_but_a_byte(path: Path) -> None:
+    path.write_bytes(b"S")
+    (path.parent / "work" / "s-1").mkdir(parents=True)
+
+
 def cut_its_header(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:50])
 
 
 @pytest.mark.parametrize(
-    "spoil", [lose_the_rest_but_its_log, lose_it_beside_work, lose_it_beside_locks, cut_its_header]
+    "spoil",
+    [
+        lose_the_rest_but_its_log,
+        lose_it_beside_work,
+        lose_it_beside_locks,
+        lose_it_but_a_byte,
+        cut_its_header,
+    ],
 )
 def test_an_emptied_journal_is_not_taken_for_a_new_one(
     path: Path, spoil: Callable[[Path], None], caplog: pytest.LogCaptureFixture
