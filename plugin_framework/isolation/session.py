@@ -15,7 +15,13 @@ from typing import Any, Literal, NoReturn, Protocol
 import pluggy
 
 from plugin_framework import errors
-from plugin_framework.errors import ConfigurationError, PluginError, TaskCancelled, TaskError
+from plugin_framework.errors import (
+    ConfigurationError,
+    InvalidResultError,
+    PluginError,
+    TaskCancelled,
+    TaskError,
+)
 from plugin_framework.plugin.async_hooks import AsyncHooks
 from plugin_framework.plugin.base import (
     DatahubPlugin,
@@ -240,4 +246,20 @@ class _CheckedHost:
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Keep the state, if it is JSON and small enough."""
-        self._save_state(checked_json(dict(state), what="the saved state", limit=STATE_LIMIT))
+        plain = checked_json(dict(state), what="the saved state", limit=STATE_LIMIT)
+        _refuse_other_keys(dict(state))
+        self._save_state(plain)
+
+
+def _refuse_other_keys(value: Any) -> None:
+    """Refuse keys that JSON makes text of: the next attempt would look for them in vain."""
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                kind = type(key).__name__
+                raise InvalidResultError(
+                    f"the saved state has the key {key!r:.50}, of type {kind}: keys must be str"
+                )
+    if isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            _refuse_other_keys(part)

@@ -44,16 +44,19 @@ def work_dir_of(state_dir: Path, subtask_id: str) -> Path:
     return state_dir / "work" / folder_name(subtask_id)
 
 
-def make_work_dir(state_dir: Path, subtask_id: str) -> None:
-    """Make the subtask's private folder, if it is not there.
+def make_work_dir(state_dir: Path, subtask_id: str) -> bool:
+    """Make the subtask's private folder; False if it was there.
 
     Raises:
         JournalError: the state folder cannot be written.
     """
     try:
-        work_dir_of(state_dir, subtask_id).mkdir(parents=True, exist_ok=True, mode=0o700)
+        work_dir_of(state_dir, subtask_id).mkdir(parents=True, mode=0o700)
+    except FileExistsError:
+        return False
     except OSError as error:
         raise JournalError(_advice(state_dir, error)) from None
+    return True
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The one ordered writer of a subtask's statuses and result.
 
 Each report is in the journal, byte for byte, before it is first sent, and is sent until Datahub
-acknowledges it or refuses it for good. Nothing follows a terminal report.
+acknowledges it or refuses it for good. Nothing follows a terminal report. Where the journal takes
+nothing, what would be lost otherwise is sent all the same, and journalled as soon as that succeeds.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from plugin_framework.errors import DatahubError, FinalError, RejectedError
+from plugin_framework.errors import DatahubError, FinalError, JournalError, RejectedError
 from plugin_framework.journal.journal import Journal, Report
 from plugin_framework.lifecycle.patience import persist
 from plugin_framework.lifecycle.states import may_follow
@@ -23,6 +24,8 @@ from plugin_framework.protocol.client import DatahubClient, result_report, statu
 from plugin_framework.protocol.models import TaskStatus
 
 log = logging.getLogger("datahub.reporter")
+
+Fate = Literal["delivered", "refused"]
 
 UNKEPT = 0
 """The id of a report that is not in the journal."""
@@ -47,7 +50,7 @@ class Reporter:
     """Reports one subtask, from a thread of its own.
 
     ``before_end`` is called before the terminal report is first sent. ``asked`` is the status that
-    Datahub last asked for.
+    Datahub last asked for; ``ending`` is the terminal report, once there is one.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Reporter:
         self._on_delivered = on_delivered
         self._changed = threading.Condition()
         self._pending: list[Report] = []
+        self._unnoted: list[tuple[int, Fate]] = []
         self._inherited: frozenset[int] = frozenset()
         self._delivery = Delivery(done=True)
         self._problem = "Datahub has not answered"
@@ -78,6 +82,7 @@ class Reporter:
         self._closed = threading.Event()
         self.asked: TaskStatus | None = None
         self.status = TaskStatus.INITIAL
+        self.ending: Report | None = None
 
     def begin(self, patience: float) -> None:
         """Report status 1 and wait until Datahub has it; then start the thread.
@@ -109,35 +114,58 @@ class Reporter:
         with self._changed:
             if status.is_final or not may_follow(self.status, status):
                 return False
-            path, body = status_report(self._subtask_id, status)
-            self._enqueue(status, path, body, None)
+            report = self._report(status, None, None)
+            try:
+                report = self._journalled(report)
+            except JournalError as error:
+                # Hours of work are worth more than the record of a pause.
+                log.warning(
+                    "subtask %s: status %d is not kept: %s", self._subtask_id, status, error
+                )
+            self._enqueue(report)
             return True
 
     def end(
-        self, status: TaskStatus, result: Mapping[str, Any] | None, outcome: Mapping[str, Any]
+        self,
+        status: TaskStatus,
+        result: Mapping[str, Any] | None,
+        outcome: Mapping[str, Any],
+        *,
+        kept: bool = True,
     ) -> bool:
-        """Journal and queue the terminal report; False if the subtask has ended already."""
+        """Journal and queue the terminal report; False if the subtask has ended already.
+
+        Not ``kept``, it is queued without, as the last resort: ``keep`` is for later.
+
+        Raises:
+            JournalError: it cannot be journalled, and nothing was queued.
+        """
         with self._changed:
             if not may_follow(self.status, status):
                 return False
-            if result is not None and status is TaskStatus.COMPLETED:
-                path, body = result_report(self._subtask_id, result)
-            else:
-                path, body = status_report(self._subtask_id, status)
-            self._enqueue(status, path, body, outcome)
+            report = self._report(status, result, outcome)
+            self.ending = self._journalled(report) if kept else report
+            self._enqueue(self.ending)
             return True
 
-    def end_unkept(self, status: TaskStatus) -> None:
-        """Queue a terminal status that the journal cannot take: it is sent while this run lasts.
-
-        Never a result: one that is not on disk must not be acknowledged.
-        """
+    def keep(self) -> bool:
+        """Journal what could not be before; False if it still cannot."""
         with self._changed:
-            path, body = status_report(self._subtask_id, status)
-            report = Report(UNKEPT, self._subtask_id, status, path, body, {}, "pending")
-            self._pending.append(report)
-            self._move(status)
-            self._changed.notify_all()
+            ending = self.ending
+            if ending is None or ending.report_id != UNKEPT:
+                self._note_fates()
+                return True
+            try:
+                self.ending = kept = self._journalled(ending)
+            except JournalError:
+                return False
+            log.warning("subtask %s: how it ended is journalled now", self._subtask_id)
+            if ending in self._pending:
+                self._pending[self._pending.index(ending)] = kept
+            elif self._delivery.done:
+                self._unnoted.append((kept.report_id, "delivered"))
+            self._note_fates()
+            return True
 
     def settled_since(self, moment: float) -> bool:
         """Whether nothing was on its way to Datahub since that moment of the monotonic clock."""
@@ -176,14 +204,31 @@ class Reporter:
         self._pending = self._journal.pending_reports(self._subtask_id)
         self._inherited = frozenset(report.report_id for report in self._pending)
 
-    def _enqueue(
-        self, status: TaskStatus, path: str, body: bytes, outcome: Mapping[str, Any] | None
-    ) -> None:
-        report = self._journal.add_report(
-            self._subtask_id, status=status, path=path, body=body, outcome=outcome
+    def _report(
+        self,
+        status: TaskStatus,
+        result: Mapping[str, Any] | None,
+        outcome: Mapping[str, Any] | None,
+    ) -> Report:
+        if result is not None and status is TaskStatus.COMPLETED:
+            path, body = result_report(self._subtask_id, result)
+        else:
+            path, body = status_report(self._subtask_id, status)
+        kept = None if outcome is None else dict(outcome)
+        return Report(UNKEPT, self._subtask_id, status, path, body, kept, "pending")
+
+    def _journalled(self, report: Report) -> Report:
+        return self._journal.add_report(
+            self._subtask_id,
+            status=report.status,
+            path=report.path,
+            body=report.body,
+            outcome=report.outcome,
         )
+
+    def _enqueue(self, report: Report) -> None:
         self._pending.append(report)
-        self._move(status)
+        self._move(TaskStatus(report.status))
         self._changed.notify_all()
 
     def _move(self, status: TaskStatus) -> None:
@@ -211,7 +256,7 @@ class Reporter:
             return None if self._closed.is_set() else self._pending[0]
 
     def _deliver(self, report: Report, patience: float) -> None:
-        fate: Literal["delivered", "refused"] = "delivered"
+        fate: Fate = "delivered"
         delivery = Delivery(done=True)
         try:
             self._send(report, patience)
@@ -224,7 +269,7 @@ class Reporter:
         self._settle(report, fate)
         with self._changed:
             self._delivery = delivery
-            self._pending.remove(report)
+            self._pending.pop(0)
             self._settled_at = time.monotonic()
             self._changed.notify_all()
 
@@ -239,7 +284,12 @@ class Reporter:
         # A run before this one may have sent it: what became of that died with it.
         in_doubt = report.report_id in self._inherited and report.outcome is not None
         attempt = AskFirst(post, lambda: self._applied(report), in_doubt=in_doubt)
-        persist(attempt, patience, self._closed.wait)
+        persist(attempt, patience, self._rest)
+
+    def _rest(self, seconds: float) -> bool:
+        """Between two tries: there may be room in the journal by now."""
+        self.keep()
+        return self._closed.wait(seconds)
 
     def _applied(self, report: Report) -> bool:
         """Whether Datahub has what the report says; asked where its answer was lost.
@@ -253,11 +303,26 @@ class Reporter:
         except FinalError:
             return False
 
-    def _settle(self, report: Report, fate: Literal["delivered", "refused"]) -> None:
-        if report.report_id != UNKEPT:
-            self._journal.settle_report(report.report_id, fate)
+    def _settle(self, report: Report, fate: Fate) -> None:
+        with self._changed:
+            # The journal may have taken it while it was sent.
+            kept = self.ending if self.ending and report.outcome is not None else report
+            if kept.report_id != UNKEPT:
+                self._unnoted.append((kept.report_id, fate))
+            self._note_fates()
         if fate == "delivered":
             self._on_delivered(report)
+
+    def _note_fates(self) -> None:
+        """Have the journal know what became of reports, in order, if it can."""
+        try:
+            while self._unnoted:
+                report_id, fate = self._unnoted[0]
+                self._journal.settle_report(report_id, fate)
+                self._unnoted.pop(0)
+        except JournalError as error:
+            # It is repeated at the next start, byte for byte.
+            log.warning("subtask %s: what is delivered is not noted: %s", self._subtask_id, error)
 
     def _actual_status(self) -> TaskStatus | None:
         try:

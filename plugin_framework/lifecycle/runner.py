@@ -7,23 +7,25 @@ import math
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from plugin_framework.errors import DatahubError, JournalError, TaskCancelled
 from plugin_framework.isolation.session import Ending, Verdict
 from plugin_framework.journal.journal import Report
+from plugin_framework.lifecycle.chronicle import Chronicle
 from plugin_framework.lifecycle.control import LONGEST_DEADLINE, Control
 from plugin_framework.lifecycle.folders import make_work_dir, subtask_lock, work_dir_of
 from plugin_framework.lifecycle.host import SupervisorHost, error_line
-from plugin_framework.lifecycle.outcome import TaskOutcome
+from plugin_framework.lifecycle.outcome import TaskOutcome, outcome_of
 from plugin_framework.lifecycle.progress import HighestPercent
 from plugin_framework.lifecycle.reporter import Delivery, Reporter
+from plugin_framework.lifecycle.room import wait_for_room
+from plugin_framework.lifecycle.stop import Stop
 from plugin_framework.lifecycle.supervisor import Isolation, Supervisor, Task
-from plugin_framework.lifecycle.watch import TERM_TO_KILL_SECONDS, Watch
+from plugin_framework.lifecycle.watch import AT_ONCE_SECONDS, TERM_TO_KILL_SECONDS, Watch
 from plugin_framework.plugin.context import TaskFacts, UploadedFile
 from plugin_framework.protocol.models import TaskStatus
 
@@ -31,19 +33,6 @@ log = logging.getLogger("datahub.runner")
 
 LAST_CALL_SECONDS = 0.5
 """What is left for the last report when a signal has used up the grace period."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Why a task is stopped, and the status to report.
-
-    Without one nothing is reported; ``found`` is then what Datahub has, where it ended the subtask.
-    """
-
-    status: TaskStatus | None
-    error: str | None
-    signal: int | None = None
-    found: TaskStatus | None = None
 
 
 class Run:
@@ -60,6 +49,8 @@ class Run:
         self._stop: Stop | None = None
         self._verdict: Verdict | None = None
         self._storing = False
+        self._deciding = False
+        self._over = False
         self._pausing = False
         self._delivering = False
         self._shutting_down = False
@@ -67,11 +58,15 @@ class Run:
         self._attempt = 0
         self._told_percent = -1
         self._work_dir = work_dir_of(self._settings.state_dir, task.subtask_id)
-        self._transfers: dict[tuple[str, str], float] = {}
-        self._unkept: JournalError | None = None
-        self._transferred_whole: set[tuple[str, str, int]] = set()
+        self._chronicle = Chronicle(
+            task.subtask_id, supervisor.journal.timeline, supervisor.observer
+        )
         self._highest = HighestPercent(self._work_dir.with_suffix(".percent"))
-        self._watch = Watch(stall=self._settings.stall_seconds, on_stall=self._stalled)
+        self._watch = Watch(
+            stall=self._settings.stall_seconds,
+            on_stall=self._chronicle.stalled,
+            on_move=self._chronicle.moved,
+        )
         self._host = SupervisorHost(
             task.subtask_id,
             owner=self,
@@ -80,7 +75,7 @@ class Run:
             engine=supervisor.engine,
             settings=self._settings.transfer,
             work_dir=self._work_dir,
-            transferred=self._transferred,
+            transferred=self._chronicle.transferred,
         )
         self._reporter = Reporter(
             supervisor.client,
@@ -88,8 +83,8 @@ class Run:
             task.subtask_id,
             task_id=task.task_id,
             before_end=lambda: self._control.stop(wait=True),
-            on_status=self._status_changed,
-            on_delivered=self._report_delivered,
+            on_status=self._chronicle.status_changed,
+            on_delivered=self._chronicle.delivered,
         )
         self._control = Control(
             self,
@@ -108,7 +103,7 @@ class Run:
         Raises:
             RetryableError, FinalError: Datahub could not be told of the start; nothing was run.
             TaskLockedError: the subtask is running on this machine already.
-            JournalError: what happened cannot be kept.
+            JournalError: the journal cannot be used; nothing was run.
             ConfigurationError: the plugin or its config is not usable.
         """
         self._isolation.check(self._task.config)
@@ -118,7 +113,7 @@ class Run:
                 if ending is not None and not self._is_new_to_datahub(ending):
                     return self._deliver_again(ending)
                 if was_killed:
-                    self._note("interrupted")
+                    self._chronicle.note("interrupted")
                 facts = self._begin()
                 if was_killed and self._attempt > 1 and self._settings.on_interrupted == "fail":
                     self._decide(TaskStatus.FAILED, "an attempt before this one was killed", None)
@@ -128,19 +123,26 @@ class Run:
             finally:
                 self._control.stop(wait=False)
                 self._reporter.close()
+                with self._changed:
+                    self._over = True
+                    self._changed.notify_all()
 
     def _begin(self) -> TaskFacts:
         """Journal an attempt and tell Datahub of it, or undo both."""
         task = self._task
-        make_work_dir(self._settings.state_dir, task.subtask_id)
+        is_new = make_work_dir(self._settings.state_dir, task.subtask_id)
         self._attempt, state = self._sup.journal.start_attempt(
             task.subtask_id, task_id=task.task_id, plugin=task.plugin, config=task.config
         )
+        if state and is_new:
+            # It went to make room for an outcome, which was lost in the end.
+            log.warning("subtask %s: its saved state goes with its lost files", task.subtask_id)
+            state = {}
         try:
             self._reporter.begin(self._settings.startup_deadline)
         except BaseException:  # a signal, too
             self._sup.journal.forget_attempt(task.subtask_id, self._attempt)
-            self._note("not started", attempt=self._attempt)
+            self._chronicle.note("not started", attempt=self._attempt)
             if self._attempt == 1:
                 self._remove_work_dir()
             raise
@@ -170,23 +172,46 @@ class Run:
 
     def _conclude(self) -> TaskOutcome:
         delivery = self._deliver()
-        ending = self._sup.journal.ending(self._task.subtask_id)
-        stop = self._stop
+        ending, stop = self._reporter.ending, self._stop
         if ending is not None or (stop is not None and stop.found is not None):
             self._remove_work_dir()
         if ending is not None:
-            return _outcome_of(ending, delivery)
+            return outcome_of(ending, delivery, kept=self._is_kept(delivery))
         status = self._reporter.status
         return TaskOutcome(
             self._task.subtask_id,
             status if stop is None or stop.found is None else stop.found,
             None,
-            tuple(self._host.uploaded),
+            self._outputs(),
             stop.error if stop else self._verdict.error if self._verdict else None,
             delivery.done,
             self._attempt,
             stop.signal if stop else self._paused_for,
         )
+
+    def _outputs(self) -> tuple[UploadedFile, ...]:
+        try:
+            return tuple(self._host.uploaded)
+        except JournalError as error:
+            log.warning("subtask %s: its outputs are not known: %s", self._task.subtask_id, error)
+            return ()
+
+    def _is_kept(self, delivery: Delivery) -> bool:
+        """Whether the journal has what Datahub does not; said loudly if not."""
+        kept = self._reporter.keep()
+        if delivery.done or delivery.superseded_by is not None:
+            return kept
+        try:
+            kept = kept and self._sup.journal.is_sound()
+        except JournalError:
+            kept = False
+        if not kept:
+            log.critical(
+                "subtask %s: how it ended could be neither kept nor delivered, and is LOST but for"
+                " what is printed",
+                self._task.subtask_id,
+            )
+        return kept
 
     def _is_new_to_datahub(self, ending: Report) -> bool:
         """Whether Datahub, which had acknowledged the ending, has created the subtask anew."""
@@ -215,19 +240,19 @@ class Run:
         )
         self._remove_work_dir()
         if ending.fate == "delivered":
-            return _outcome_of(ending, Delivery(done=True))
+            return outcome_of(ending, Delivery(done=True))
         if ending.fate == "refused":
             found = self._reporter.final_status()
             refused = Delivery(done=False, error="Datahub refused the report", superseded_by=found)
-            return _outcome_of(ending, refused)
+            return outcome_of(ending, refused)
         self._delivering = True
         self._reporter.start()
-        return _outcome_of(ending, self._deliver())
+        return outcome_of(ending, self._deliver())
 
     def _deliver(self) -> Delivery:
         delivery = self._reporter.wait(self._settings.delivery_deadline)
         if not delivery.done and delivery.superseded_by is None:
-            self._note("undelivered", error=delivery.error)
+            self._chronicle.note("undelivered", error=delivery.error)
         return delivery
 
     def _remove_work_dir(self) -> None:
@@ -276,7 +301,12 @@ class Run:
     def stop(self, stop: Stop) -> None:
         """Stop the task for a reason; the first reason stands."""
         with self._changed:
-            if self._stop is None and self._verdict is None:
+            if self._stop is not None or self._verdict is not None:
+                return
+            if self._deciding:  # the work is over; but its result may still wait for room
+                self._stop = stop if stop.by_datahub else None
+                self._changed.notify_all()
+            else:
                 self._stop = stop
                 self.stopped.set()
                 failing = stop.status is TaskStatus.FAILED
@@ -288,23 +318,21 @@ class Run:
         """Do what ``ON_SHUTDOWN`` says about a signal; the second time, without grace."""
         with self._changed:
             again, self._shutting_down = self._shutting_down, True
+            self._changed.notify_all()
         grace = 0.0 if again else self._settings.grace_seconds
         self._reporter.hurry(grace + TERM_TO_KILL_SECONDS + LAST_CALL_SECONDS)
-        self._note("signal", name=signal.Signals(number).name)
+        self._chronicle.note("signal", name=signal.Signals(number).name)
         name = f"stopped by {signal.Signals(number).name}"
         hint = "" if again else "; a second signal ends it at once"
         log.warning("subtask %s: %s, grace %g s%s", self._task.subtask_id, name, grace, hint)
         policy = self._settings.on_shutdown
         if again:
-            self._watch.end_within(0)
-        elif policy == "pause":
+            self._watch.end_within(0, then_kill=AT_ONCE_SECONDS)
+        elif policy in {"pause", "leave"}:
             self._paused_for = number
             self.pause()
             held = self._reporter.status is TaskStatus.PAUSED
             self._watch.end_within(0 if held else grace)
-        elif policy == "leave":
-            self.stop(Stop(None, name, number))
-            self._watch.end_within(0)
         else:
             status = TaskStatus.FAILED if policy == "fail" else TaskStatus.CANCELLED
             self.stop(Stop(status, name, number))
@@ -318,7 +346,9 @@ class Run:
 
     def confirm(self, status: TaskStatus) -> None:
         """See host.Owner."""
-        self._reporter.report(status)
+        leaving = self._paused_for is not None and self._settings.on_shutdown == "leave"
+        if not leaving:
+            self._reporter.report(status)
         self._watch.expect_progress(expected=status is TaskStatus.RUNNING)
         if status is TaskStatus.PAUSED and self._paused_for is not None:
             self._watch.end_within(0)
@@ -332,17 +362,10 @@ class Run:
                 max(percent, self._told_percent),
             )
         if risen:
-            self._tell("datahub_progress", percent=percent)
+            self._chronicle.tell("datahub_progress", percent=percent)
 
     def settle(self, ending: Ending, uploads: Callable[[], object]) -> Verdict:
         """See host.Owner. The first ending stands."""
-        try:
-            return self._settle(ending, uploads)
-        except JournalError as error:
-            self._unkept = error
-            raise
-
-    def _settle(self, ending: Ending, uploads: Callable[[], object]) -> Verdict:
         error = ending.error
         if ending.kind == "returned":
             error = self._store(uploads)
@@ -357,8 +380,10 @@ class Run:
         """
         with self._changed:
             self._storing = self._verdict is None
+        what = f"what subtask {self._task.subtask_id} has uploaded"
+        patience = self._settings.delivery_deadline
         try:
-            uploads()
+            wait_for_room(uploads, what, patience=patience, ended=self.stopped.wait)
         except TaskCancelled:
             return "the upload was stopped"
         except Exception as failure:  # noqa: BLE001 - what cannot be stored fails the task
@@ -371,18 +396,27 @@ class Run:
 
     def _settle_death(self, cause: str) -> None:
         """The worker is gone; if it did not say how its work ended, ``cause`` says it."""
-        if self._unkept is not None:  # it did: the next attempt is to find out what this one did
-            raise self._unkept
+        self._host.gone()
         with self._changed:
             # What it returned stands, unless it is being stopped.
-            self._changed.wait_for(lambda: not self._storing or self._stop)
+            self._changed.wait_for(lambda: not self._storing or self._stop or self._shutting_down)
             self._changed.wait_for(lambda: not self._storing, TERM_TO_KILL_SECONDS)
             suspended = self._paused_for is not None and self._watch.forced
-            if suspended and self._stop is None and self._verdict is None:
-                # At a checkpoint, or it never reached one within the grace period.
-                self._reporter.report(TaskStatus.PAUSED)
+            undecided = self._stop is None and self._verdict is None and not self._deciding
+            if suspended and undecided:
+                self._suspend(self._paused_for or 0)
                 return
         self._fail(cause)
+
+    def _suspend(self, number: int) -> None:
+        """A signal holds the task at a checkpoint, or it reached none within the grace period."""
+        error = None
+        if self._settings.on_shutdown == "pause":
+            self._reporter.report(TaskStatus.PAUSED)
+        else:
+            error = f"stopped by {signal.Signals(number).name}"
+        self._verdict = Verdict(int(self._reporter.status), error)
+        self.stopped.set()
 
     def _fail(self, error: str) -> Verdict:
         """Decide on the reason for the stop where there is one, else on status 5."""
@@ -392,89 +426,75 @@ class Run:
     def _decide(
         self, status: TaskStatus | None, error: str | None, result: dict[str, Any] | None
     ) -> Verdict:
-        """Journal the outcome. The first one stands."""
+        """Journal the outcome. The first one stands.
+
+        Nothing is locked meanwhile: it may have to wait for room, and be told to stop waiting.
+        """
         with self._changed:
-            if self._verdict is None:
-                if status is not None:
-                    status, error = self._end(status, error, result)
-                else:
-                    self._control.stop(wait=False)
-                self._verdict = Verdict(int(status or self._reporter.status), error)
-                self._watch.expect_progress(expected=False)
-                self._watch.end_within(self._settings.grace_seconds)
-            return self._verdict
+            self._changed.wait_for(lambda: not self._deciding)
+            if self._verdict is not None:
+                return self._verdict
+            self._deciding = True
+        self._watch.expect_progress(expected=False)
+        verdict = None
+        try:
+            verdict = self._end(status, error, result)
+        finally:
+            with self._changed:
+                self._deciding, self._verdict = False, verdict
+                self._changed.notify_all()
+        self._watch.end_within(self._settings.grace_seconds)
+        return verdict
 
     def _end(
-        self, status: TaskStatus, error: str | None, result: dict[str, Any] | None
-    ) -> tuple[TaskStatus, str | None]:
-        if status is TaskStatus.COMPLETED:
-            # A task may return while another of its threads is held at a checkpoint.
-            self._reporter.report(TaskStatus.RUNNING)
+        self, status: TaskStatus | None, error: str | None, result: dict[str, Any] | None
+    ) -> Verdict:
+        if status is None:
+            self._control.stop(wait=False)
+            return Verdict(int(self._reporter.status), error)
         outcome = {
             "result": result,
-            "outputs": [asdict(output) for output in self._host.uploaded],
+            "outputs": [asdict(output) for output in self._outputs()],
             "error": error,
             "attempt": self._attempt,
         }
         try:
-            self._reporter.end(status, result, outcome)
-        except JournalError as no_room:
-            log.exception("subtask %s: its outcome cannot be journalled", self._task.subtask_id)
-            # The task's own files may be what fills the disk, and nobody needs them any more.
-            self._remove_work_dir()
-            try:
-                self._reporter.end(status, result, outcome)
-            except JournalError:
-                status = TaskStatus.FAILED if status is TaskStatus.COMPLETED else status
-                error = f"the outcome could not be kept: {no_room}"
-                self._reporter.end_unkept(status)
+            self._journal(status, result, outcome)
+        except JournalError:
+            if (stop := self._stop) is not None and stop.by_datahub and result is not None:
+                return self._end(stop.status, stop.error, None)
+            log.error(  # noqa: TRY400 - its cause was logged
+                "subtask %s: how it ended is sent to Datahub without being kept first",
+                self._task.subtask_id,
+            )
+            self._reporter.end(status, result, outcome, kept=False)
         if error:
             log.error("subtask %s %s: %s", self._task.subtask_id, status.name.lower(), error)
-        return status, error
+        return Verdict(int(status), error)
 
-    # Observers
+    def _journal(
+        self, status: TaskStatus, result: dict[str, Any] | None, outcome: dict[str, Any]
+    ) -> None:
+        """Journal how the subtask ended; a result may wait for room, for nothing else has it."""
 
-    def _stalled(self, seconds: float) -> None:
-        log.warning("subtask %s: no progress for %.0f s", self._task.subtask_id, seconds)
-        self._note("stalled", seconds=round(seconds, 3))
-        self._tell("datahub_stalled", seconds=seconds)
+        def write() -> None:
+            if status is TaskStatus.COMPLETED:
+                # A task may return while another of its threads is held at a checkpoint.
+                self._reporter.report(TaskStatus.RUNNING)
+            self._reporter.end(status, result, outcome)
 
-    def _status_changed(self, old: TaskStatus, new: TaskStatus) -> None:
-        log.info("subtask %s: %s", self._task.subtask_id, new.name.lower())
-        self._tell("datahub_status_changed", old=old, new=new)
+        wait_for_room(
+            write,
+            f"how subtask {self._task.subtask_id} ended",
+            patience=self._settings.delivery_deadline if result is not None else 0,
+            ended=self._called_off,
+            # The task's own files may be what fills the disk, and nobody needs them any more.
+            make_room=self._remove_work_dir,
+        )
 
-    def _report_delivered(self, report: Report) -> None:
-        kind = "result" if report.path.endswith("/result") else "status"
-        self._tell("datahub_report_delivered", kind=kind, body=report.body)
-
-    def _transferred(self, direction: str, name: str, sent: int, total: int) -> None:
-        began = self._transfers.setdefault((direction, name), time.monotonic())
-        done = (direction, name, total)
-        if sent == total and done not in self._transferred_whole:  # it may be told twice
-            self._transferred_whole.add(done)
-            seconds = round(time.monotonic() - began, 3)
-            self._note("transfer", direction=direction, name=name, size=total, seconds=seconds)
-        self._tell("datahub_transfer", direction=direction, name=name, sent=sent, total=total)
-
-    def _note(self, kind: str, **detail: Any) -> None:
-        self._sup.journal.timeline.note(self._task.subtask_id, kind, **detail)
-
-    def _tell(self, hook: str, **facts: Any) -> None:
-        self._sup.observer.tell(hook, subtask_id=self._task.subtask_id, **facts)
-
-
-def _outcome_of(ending: Report, delivery: Delivery) -> TaskOutcome:
-    kept = ending.outcome or {}
-    superseded = delivery.superseded_by
-    error = kept["error"]
-    if superseded is not None:
-        error = f"Datahub had ended the subtask as {superseded.name.lower()} before our report"
-    return TaskOutcome(
-        ending.subtask_id,
-        TaskStatus(ending.status) if superseded is None else superseded,
-        kept["result"] if superseded is None else None,
-        tuple(UploadedFile(**output) for output in kept["outputs"]),
-        error if delivery.done or superseded is not None else error or delivery.error,
-        delivery.done or superseded is not None,
-        kept["attempt"],
-    )
+    def _called_off(self, seconds: float) -> bool:
+        """Wait so long, and say whether a result is to wait for room no longer."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: bool(self._stop or self._shutting_down or self._over), seconds
+            )

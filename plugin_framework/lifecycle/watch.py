@@ -12,6 +12,8 @@ from typing import Protocol
 from plugin_framework.isolation.process import WorkerExit
 
 TERM_TO_KILL_SECONDS = 1.0
+AT_ONCE_SECONDS = 0.1
+"""The same after a second signal: what handles SIGTERM well is quick."""
 
 
 class Worker(Protocol):
@@ -30,18 +32,28 @@ class Worker(Protocol):
 class Watch:
     """One worker's deadlines. ``wait`` is one thread's; the rest may be called from any, early too.
 
-    ``stall`` is in seconds, 0 for never; ``on_stall`` is told how long nothing has moved.
+    ``stall`` is in seconds, 0 for never; ``on_stall`` is told how long nothing has moved, once, and
+    ``on_move`` the same when it moves again.
     """
 
-    def __init__(self, *, stall: float, on_stall: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        *,
+        stall: float,
+        on_stall: Callable[[float], None],
+        on_move: Callable[[float], None],
+    ) -> None:
         self._stall = stall or math.inf
         self._on_stall = on_stall
+        self._on_move = on_move
+        self._stalled = False
         self._events: queue.SimpleQueue[WorkerExit | None] = queue.SimpleQueue()
         self._signals: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._moved_at = math.inf
         self._term_at = math.inf
         self._kill_at = math.inf
+        self._patience = TERM_TO_KILL_SECONDS
         self.forced = False
 
     def exited(self, how: WorkerExit) -> None:
@@ -52,19 +64,27 @@ class Watch:
         """Pass a signal on, now or when there is a worker; never waits for one that is stuck."""
         self._signals.put(name)
 
-    def end_within(self, seconds: float) -> None:
+    def end_within(self, seconds: float, *, then_kill: float = TERM_TO_KILL_SECONDS) -> None:
         """Terminate the worker after that time, and soon after kill it, unless it has ended."""
         with self._lock:
             self._term_at = min(self._term_at, time.monotonic() + seconds)
+            self._patience = min(self._patience, then_kill)
         self._events.put(None)
 
     def moved(self) -> None:
         """There was progress."""
-        self._moved_at = time.monotonic()
+        with self._lock:
+            before, self._moved_at = self._moved_at, time.monotonic()
+            stalled, self._stalled = self._stalled, False
+        if stalled:
+            self._on_move(self._moved_at - before)
+            self._events.put(None)
 
     def expect_progress(self, *, expected: bool) -> None:
         """Whether a lack of progress is worth a word: not while paused, nor after the work."""
-        self._moved_at = time.monotonic() if expected else math.inf
+        with self._lock:
+            self._moved_at = time.monotonic() if expected else math.inf
+            self._stalled = False
         self._events.put(None)
 
     def wait(self, worker: Worker, limit: float, on_limit: Callable[[], None]) -> WorkerExit:
@@ -74,7 +94,8 @@ class Watch:
         limit_at = time.monotonic() + limit
         try:
             while True:
-                due = min(limit_at, self._term_at, self._kill_at, self._moved_at + self._stall)
+                stall_at = math.inf if self._stalled else self._moved_at + self._stall
+                due = min(limit_at, self._term_at, self._kill_at, stall_at)
                 event = self._event_by(due)
                 if event is not None:
                     return event
@@ -100,11 +121,12 @@ class Watch:
         elif now >= self._term_at:
             self.forced = True
             with self._lock:
-                self._term_at, self._kill_at = math.inf, now + TERM_TO_KILL_SECONDS
+                self._term_at, self._kill_at = math.inf, now + self._patience
             worker.terminate()
-        idle = now - self._moved_at
-        if idle >= self._stall:
-            self._moved_at = now
+        with self._lock:
+            idle = now - self._moved_at
+            told, self._stalled = self._stalled, self._stalled or idle >= self._stall
+        if self._stalled and not told:
             self._on_stall(idle)
 
     def _pass_on(self, worker: Worker) -> None:

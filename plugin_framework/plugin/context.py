@@ -321,7 +321,8 @@ class TaskContext(Generic[ConfigT_co]):
         """Save ``state`` for the next attempt: the mapping if given, with ``changes`` made.
 
         Raises:
-            InvalidResultError: it is not JSON, or takes more than 1 MiB.
+            InvalidResultError: it is not JSON, has a key that is not a ``str``, or takes more than
+                1 MiB.
         """
         with self._saving:
             new = {**(self.state if state is None else state), **changes}

@@ -13,6 +13,7 @@ from plugin_framework.errors import ConnectionFailedError, RejectedError, Server
 from plugin_framework.isolation.process import WorkerExit
 from plugin_framework.lifecycle.reporter import Delivery, Reporter
 from plugin_framework.protocol.models import TaskStatus
+from plugin_framework.transfer.engine import EngineOptions
 from tests.strict_rules import COMPLETED, INITIAL, LEGAL, TERMINAL
 
 WEATHER = ("crash before", "lost request", "up", "down", "busy", "lost answer", "crash after")
@@ -181,7 +182,9 @@ class Parked:
 
 
 class Still:
-    """A ticker and an observer for which nothing happens."""
+    """A ticker, an observer and a transfer engine for which nothing happens."""
+
+    options = EngineOptions()
 
     def start(self, seconds: float, call: Callable[[], object]) -> Still:
         return self

@@ -236,18 +236,28 @@ class Listener:
         self.seen.append((int(old), int(new)))
 
 
-def test_a_stall_is_told_and_nothing_is_killed(tmp_path: Path) -> None:
+def test_a_stall_is_told_and_nothing_is_killed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once for each stall, and once when it is over."""
     listener = Listener()
     with StrictDatahub(SUBTASK) as hub:
         settings = settings_for(hub, tmp_path, stall_seconds=0.2, isolation="thread")
-        with LocalEngine(plugins.Deaf, settings, observers={"listener": listener}) as engine:
+        with LocalEngine(plugins.Halting, settings, observers={"listener": listener}) as engine:
             task = threading.Thread(target=engine.run(SUBTASK).execute)
             task.start()
-            eventually(lambda: len(listener.stalls) >= 2)
-            (tmp_path / "go").touch()
+            eventually(lambda: listener.stalls)
+            beats = len(hub.heartbeats)  # of which there are two in the time of a stall
+            hub.wait_for(lambda: len(hub.heartbeats) >= beats + 6)
+            assert len(listener.stalls) == 1
+            (tmp_path / "go-1").touch()
+            eventually(lambda: len(listener.stalls) == 2)
+            (tmp_path / "go-2").touch()
             task.join(20)
         assert hub.statuses == [1, 3]
     assert all(0.2 <= seconds < 5 for seconds in listener.stalls)
+    assert [text.count("no progress for") for text in caplog.messages].count(1) == 2
+    assert [text.count("progress again, after") for text in caplog.messages].count(1) == 2
     assert listener.seen == [(0, 1), (1, 3)]
 
 

@@ -12,8 +12,19 @@ from typing import Any
 
 import pytest
 
+from plugin_framework.engines.local import LocalEngine
+from plugin_framework.lifecycle.watch import TERM_TO_KILL_SECONDS
 from tests.lifecycle import plugins
-from tests.lifecycle.running import SUBTASK, Background, eventually, finish, gone, run, start
+from tests.lifecycle.running import (
+    SUBTASK,
+    Background,
+    eventually,
+    finish,
+    gone,
+    run,
+    settings_for,
+    start,
+)
 from tests.strict_datahub import StrictDatahub
 
 RESULT, STATUS = "/api/task/result", "/api/task/update_status"
@@ -95,6 +106,44 @@ def test_a_second_signal_waits_no_longer(tmp_path: Path) -> None:
         assert code == 1
         assert outcome["error"] == "stopped by SIGTERM"
         assert hub.statuses == [1, 5]
+        assert hub.violations == []
+
+
+def test_a_second_signal_leaves_what_ignores_sigterm_no_second(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        settings = settings_for(hub, tmp_path, grace_seconds=60)
+        with LocalEngine(plugins.Stubborn, settings) as engine:
+            run = engine.run(SUBTASK)
+            done = threading.Thread(target=run.execute)
+            done.start()
+            eventually((tmp_path / "started").exists)
+            run.shutdown(signal.SIGINT)
+            begun = time.monotonic()
+            run.shutdown(signal.SIGINT)
+            gone(int((tmp_path / "started").read_text()))
+            spent = time.monotonic() - begun
+            done.join()
+    # Of the seconds that a first signal waits between SIGTERM and SIGKILL, nothing is left.
+    assert spent < TERM_TO_KILL_SECONDS
+    assert hub.statuses == [1, 5]
+
+
+def test_what_is_left_has_the_grace_period_to_reach_a_checkpoint(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        command = start(plugins.Rows, hub, tmp_path, on_shutdown="leave", grace_seconds=60)
+        eventually((tmp_path / "started").exists)
+        command.terminate()
+        assert command.stderr
+        while "stopped by SIGTERM" not in command.stderr.readline():
+            assert command.poll() is None
+        (tmp_path / "go").touch()
+        code, outcome, _ = finish(command)
+        assert (code, outcome["error"]) == (143, "stopped by SIGTERM")
+        # It is as with a pause, but Datahub is not told.
+        assert (tmp_path / "hooks").read_text() == "pause\n"
+        assert hub.statuses == [1]
+        assert run(plugins.Rows, hub, tmp_path).result == {"found": 1}
+        assert hub.statuses == [1, 3]
         assert hub.violations == []
 
 
@@ -230,17 +279,17 @@ def test_a_status_that_a_killed_attempt_left_goes_before_the_next_start(tmp_path
         assert hub.violations == []
 
 
-def test_a_journal_that_fails_reports_nothing_as_completed(tmp_path: Path) -> None:
+def test_a_journal_that_takes_nothing_more_costs_no_result(tmp_path: Path) -> None:
     with StrictDatahub(SUBTASK) as hub:
-        command = started(hub, tmp_path)
+        command = started(hub, tmp_path, delivery_deadline=1)
         _spoil(tmp_path / "journal.sqlite3")
         (tmp_path / "go").touch()
         code, outcome, said = finish(command)
-        assert code == 1
-        assert outcome["error"].startswith("the outcome could not be kept: the journal")
-        assert (outcome["status"], outcome["delivered"]) == (5, True)
+        assert (code, outcome["status"], outcome["delivered"]) == (0, 3, True)
         assert "disk I/O error" in said
-        assert hub.statuses == [1, 5]
+        assert said.count("cannot be journalled") == 1
+        assert outcome["result"] == hub.result
+        assert hub.statuses == [1, 3]
         assert hub.violations == []
 
 

@@ -42,6 +42,7 @@ def run(
         "DATAHUB_SUBTASK_ID": SUBTASK,
         "DATAHUB_LOG_LEVEL": "CRITICAL",
         "DATAHUB_GRACE_SECONDS": "5",
+        "DATAHUB_DELIVERY_DEADLINE": "3",
     }
     with subprocess.Popen(
         [*command, "--task-id", SUBTASK],
@@ -112,19 +113,18 @@ def test_a_disk_that_somebody_else_fills_while_the_task_runs(tmp_path: Path) -> 
     mount = f"mount -t tmpfs -o size=1m none {state}"
     with StrictDatahub(SUBTASK) as hub:
         ended = run(FillsTheDiskElsewhere, hub, state, mount)
-        assert ended.code == 1
-        assert "the outcome could not be kept: the journal" in ended.out
-        assert hub.statuses == [1, 5]
-        assert hub.result is None
+        # No room came: rather than to nobody, the result went to Datahub without being kept.
+        assert ended.code == 0
+        assert ended.outcome["result"] == hub.result
+        assert hub.statuses == [1, 3]
         assert hub.violations == []
 
 
 def test_a_process_that_may_write_no_more_while_the_task_runs(tmp_path: Path) -> None:
     with StrictDatahub(SUBTASK) as hub:
         ended = run(MayNotWrite, hub, tmp_path)
-        assert ended.code == 1
-        assert "the outcome could not be kept: the journal" in ended.out
-        assert hub.statuses == [1, 5]
+        assert ended.code == 0
+        assert hub.statuses == [1, 3]
         assert hub.violations == []
     journal = Journal(tmp_path / "journal.sqlite3")
     assert journal.ending(SUBTASK) is None

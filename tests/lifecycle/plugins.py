@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import math
 import os
 import resource
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from plugin_framework import DatahubPlugin, Field, PluginConfig, TaskContext, TaskResult
+from plugin_framework.errors import InvalidResultError
 from plugin_framework.protocol.models import TaskStatus
 
 
@@ -301,3 +303,90 @@ class Leaves(DatahubPlugin):
     def process(self, ctx: TaskContext[Any]) -> Mapping[str, Any]:
         self.datahub.stop()
         return {"kept": True}
+
+
+class Fills(DatahubPlugin):
+    """Fills the disk that the state folder is on, as somebody else would, and ends."""
+
+    class Config(PluginConfig):
+        ending: Literal["return", "raise", "upload"] = "return"
+
+    def process(self, ctx: TaskContext[Config]) -> Mapping[str, Any]:
+        if ctx.config.ending == "upload":
+            (ctx.output_dir / "one").write_text("one")
+        ctx.save_state(half="done")
+        (ctx.work_dir / "half").touch()
+        size = 2**16
+        with (ctx.work_dir.parent.parent / "filler").open("wb", buffering=0) as file:
+            while size:
+                try:
+                    file.write(b"\0" * size)
+                except OSError as error:
+                    assert error.errno == errno.ENOSPC  # noqa: PT017 - no test
+                    size //= 2
+        if ctx.config.ending == "raise":
+            raise RuntimeError("it failed")
+        return {"text": "x" * 20_000}
+
+
+class Saves(DatahubPlugin):
+    """Waits for ``go`` in the state folder, and saves state if it is told to."""
+
+    class Config(PluginConfig):
+        again: bool = False
+
+    def process(self, ctx: TaskContext[Config]) -> Mapping[str, Any]:
+        folder = ctx.work_dir.parent.parent
+        ctx.save_state(number=1)
+        (folder / "started").write_text(str(os.getpid()))
+        while not (folder / "go").exists():
+            threading.Event().wait(0.02)
+        if ctx.config.again:
+            ctx.save_state(number=2)
+        return {"done": True}
+
+
+class Halting(DatahubPlugin):
+    """Moves twice: at ``go-1`` and at ``go-2``."""
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        for number in (1, 2):
+            while not (ctx.work_dir.parent.parent / f"go-{number}").exists():
+                threading.Event().wait(0.02)
+            ctx.progress(number * 10)
+
+
+class Rows(DatahubPlugin):
+    """Is in the middle of a row until ``go`` appears, saves what it has done, and then checks."""
+
+    def process(self, ctx: TaskContext[Any]) -> Mapping[str, Any]:
+        folder = ctx.work_dir.parent.parent
+        (folder / "started").touch()
+        while not (folder / "go").exists():
+            threading.Event().wait(0.02)
+        found = ctx.state.get("rows", 0)
+        ctx.save_state(rows=1)
+        ctx.checkpoint()
+        return {"found": found}
+
+    def on_pause(self, ctx: TaskContext[Any]) -> None:
+        Steps._note(ctx, "pause")
+
+    def on_cancel(self, ctx: TaskContext[Any]) -> None:
+        Steps._note(ctx, "cancel")
+
+
+class OddState(DatahubPlugin):
+    """Saves state with keys that JSON would make text of."""
+
+    isolation = "thread"
+    states: ClassVar[list[Any]] = [{1: 2}, {"rows": [{"deep": ({None: 1},)}]}, {True: 1}, {1.5: 1}]
+
+    def process(self, ctx: TaskContext[Any]) -> Mapping[str, Any]:
+        refused = []
+        for state in self.states:
+            try:
+                ctx.save_state(state)
+            except InvalidResultError as error:
+                refused.append(str(error))
+        return {"refused": refused, "state": ctx.state}

@@ -41,8 +41,9 @@ def run(
     config: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> TaskOutcome:
+    subtask_id = changes.pop("subtask_id", SUBTASK)
     settings = settings_for(hub, state_dir, **changes)
-    return run_task(plugin, subtask_id=SUBTASK, settings=settings, config=config)
+    return run_task(plugin, subtask_id=subtask_id, settings=settings, config=config)
 
 
 def eventually(condition: Callable[[], object], timeout: float = 20) -> None:

@@ -193,3 +193,16 @@ def test_the_plugin_chooses_its_isolation_and_the_setting_wins(tmp_path: Path) -
             pids.append(outcome.result["pid"])
     assert pids[0] == os.getpid()
     assert pids[1] != os.getpid()
+
+
+def test_state_with_keys_that_would_come_back_as_text_is_refused(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        outcome = run(plugins.OddState, hub, tmp_path)
+    assert outcome.result == {
+        "refused": [
+            f"the saved state has the key {key}: keys must be str"
+            for key in ("1, of type int", "None, of type NoneType", "True, of type bool")
+        ]
+        + ["the saved state has the key 1.5, of type float: keys must be str"],
+        "state": {},
+    }

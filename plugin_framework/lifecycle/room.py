@@ -1,0 +1,56 @@
+"""Waiting for room in the journal: hours of work are worth more than a few minutes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from plugin_framework.errors import JournalDamagedError, JournalError
+
+log = logging.getLogger("datahub.journal")
+
+FIRST_DELAY, LONGEST_DELAY = 0.25, 5.0
+"""Seconds between tries; each wait is twice as long as the one before."""
+
+
+def wait_for_room(
+    write: Callable[[], object],
+    what: str,
+    *,
+    patience: float,
+    ended: Callable[[float], bool],
+    make_room: Callable[[], object] = lambda: None,
+) -> None:
+    """Repeat a write that the journal refuses, at most for ``patience`` seconds.
+
+    ``what`` names it in the log. ``make_room`` is called once, after the first failure. ``ended``
+    waits for at most so many seconds, and says whether to give up.
+
+    Raises:
+        JournalError: the journal still refuses it, or is damaged, which no waiting mends.
+    """
+    began = time.monotonic()
+    try:
+        write()
+    except JournalError as error:
+        log.error("%s cannot be journalled: %s", what, error)  # noqa: TRY400 - one line for people
+        make_room()
+    else:
+        return
+    delay = 0.0
+    while True:
+        try:
+            write()
+        except JournalDamagedError:
+            raise
+        except JournalError:
+            left = began + patience - time.monotonic()
+            if delay == 0 < left:
+                log.warning("%s is tried again for %.0f s, until there is room", what, left)
+            delay = min(delay * 2 or FIRST_DELAY, LONGEST_DELAY)
+            if left <= 0 or ended(min(delay, left)):
+                raise
+        else:
+            log.warning("%s is journalled now, after %.1f s", what, time.monotonic() - began)
+            return
