@@ -42,13 +42,12 @@ DEFAULTS: dict[str, object] = dict.fromkeys(UNSET) | {
     "TRANSFER__CONCURRENCY": 4,
     "TRANSFER__ALLOWED_HOSTS": (),
     "TRANSFER__DIGEST": "sha256",
-    "TRANSFER__SEND_MD5": False,
     "MAX_CONCURRENCY": len(os.sched_getaffinity(0)),
     "MAX_QUEUE": 1000,
     "ENGINE": "local",
     "LOG_LEVEL": "INFO",
     "LOG_FORMAT": "auto",
-    "ALLOW_INSECURE": False,
+    **dict.fromkeys(("ALLOW_INSECURE", "TRANSFER__SEND_MD5"), False),
 }
 
 GOOD = [
@@ -82,7 +81,6 @@ GOOD = [
     ("TRANSFER__CHUNK_SIZE", "auto", None),
     ("TRANSFER__CONCURRENCY", "64", 64),
     ("TRANSFER__PROCESS_CONCURRENCY", "16", 16),
-    ("TRANSFER__PROCESS_CONCURRENCY", "Auto", None),
     ("TRANSFER__ALLOWED_HOSTS", "*.Example.com,[::1], a,", ("*.example.com", "::1", "a")),
     ("TRANSFER__ALLOWED_HOSTS", "any", ()),
     ("TRANSFER__BANDWIDTH", "5MB", 5_000_000),

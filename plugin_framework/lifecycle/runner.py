@@ -51,8 +51,7 @@ class Run:
         self._storing = False
         self._deciding = False
         self._over = False
-        self._pausing = False
-        self._delivering = False
+        self._pausing = self._delivering = False
         self._shutting_down = False
         self._paused_for: int | None = None
         self._attempt = 0
@@ -161,6 +160,7 @@ class Run:
             self._settle_death(f"the plugin's process could not be started: {error_line(error)}")
             return
         how = self._watch.wait(worker, limit, lambda: self.stop(over))
+        self._host.gone()
         self._settle_death(how.cause())
 
     def _time_limit(self) -> float:

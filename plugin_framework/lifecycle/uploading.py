@@ -132,6 +132,8 @@ class Uploads:
             DatahubError: something is no file, cannot be read, or cannot be stored.
         """
         left = [path for path in _files_in(folder) if _identity(path) not in self._stored]
+        if not left:
+            return
         batch = _Batch(left)
 
         def store(path: Path, reins: Reins) -> None:
@@ -296,7 +298,7 @@ class _Batch:
     @property
     def share(self) -> float:
         """From 0 to 1."""
-        return min(self._sent / self._total, 1.0) if self._total else 1.0
+        return min(self._sent / self._total, 1.0)
 
     def weight(self, path: Path) -> int:
         """What a file counts for once it is stored."""

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plugin_framework.errors import TransferError
 from plugin_framework.transfer.plan import (
     CHUNK,
     MIB,
@@ -12,6 +13,7 @@ from plugin_framework.transfer.plan import (
     Part,
     chunk_size_for,
     parts,
+    parts_for,
     ranges,
 )
 
@@ -61,3 +63,18 @@ def test_ranges_cover_the_rest_once(start: int, size: int, chunk: int) -> None:
 def test_edges(size: int, asked: int | None, count: int, chunk: int | None) -> None:
     assert chunk_size_for(size, asked) == chunk
     assert len(parts(size, chunk)) == count
+
+
+@given(SIZES, st.none() | st.integers(MIB, 1024 * MIB), st.integers(-2, 2))
+def test_the_urls_that_datahub_gives_are_obeyed_or_refused(
+    size: int, chunk: int | None, off: int
+) -> None:
+    count = max(1, -(-size // chunk)) if chunk else 1
+    if off == 0 and count <= PART_LIMIT:
+        pieces = parts_for(size, chunk, count)
+        assert len(pieces) == count
+        assert covers_once(pieces, 0, size)
+        assert all(piece.size == chunk for piece in pieces[:-1])
+    else:
+        with pytest.raises(TransferError, match=f"{count} part"):
+            parts_for(size, chunk, count + off)

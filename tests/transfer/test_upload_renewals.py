@@ -1,0 +1,120 @@
+"""URLs that expire before an upload is done, and answers that say what parts there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from plugin_framework.errors import StorageError, TransferError
+from plugin_framework.transfer.engine import Engine, EngineOptions
+from plugin_framework.transfer.plan import MIB
+from plugin_framework.transfer.upload import UploadSlots, upload_file
+from tests.transfer.storage_server import Dialogue, Fault, StorageServer, refuses
+from tests.transfer.test_upload import CHUNK, Api
+
+PARTS = 7
+EXPIRED = refuses(403, "AccessDenied", "Request has expired")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source"
+    path.write_bytes(b"".join(bytes([number]) * CHUNK for number in range(PARTS)))
+    return path
+
+
+@pytest.fixture
+def one_by_one(options: EngineOptions) -> Iterator[Engine]:
+    engine = Engine(replace(options, concurrency=1))
+    yield engine
+    engine.close()
+
+
+def lasts(count: int) -> list[Fault]:
+    """So many parts are taken, then a URL has expired."""
+    return [*[Dialogue.serve] * count, EXPIRED]
+
+
+def test_renewals_of_the_same_upload_go_on_while_parts_are_stored(
+    one_by_one: Engine, server: StorageServer, source: Path
+) -> None:
+    api = Api(server)
+    api.same_upload = True
+    server.script("PUT", "", *lasts(1), *lasts(1), *lasts(1), *lasts(2), *lasts(1))
+    upload_file(one_by_one, source, name="f", api=api, chunk=CHUNK)
+    assert len(api.inits) == 6
+    assert len(server.requests) == PARTS + 5
+    assert api.content() == source.read_bytes()
+
+
+def test_renewals_to_new_uploads_go_on_while_each_gets_further(
+    one_by_one: Engine, server: StorageServer, source: Path
+) -> None:
+    api = Api(server)
+    server.script("PUT", "", *lasts(2), *lasts(3), *lasts(3), *lasts(4))
+    upload_file(one_by_one, source, name="f", api=api, chunk=CHUNK)
+    assert [upload_id for upload_id, _ in api.completed] == ["u5"]
+    assert api.content() == source.read_bytes()
+
+
+def test_urls_that_live_too_short_end_it_and_say_what_to_do(
+    one_by_one: Engine, server: StorageServer, source: Path
+) -> None:
+    api = Api(server)
+    server.script("PUT", "", *[*lasts(3)] * 99)
+    with pytest.raises(StorageError) as caught:
+        upload_file(one_by_one, source, name="f.bin", api=api, chunk=CHUNK)
+    said = str(caught.value)
+    assert "the URLs for f.bin expire before it is stored" in said
+    assert "only 43% of it got there" in said
+    assert "DATAHUB_TRANSFER__CONCURRENCY" in said
+    assert "403 AccessDenied (request id R-17)" in said
+    assert "SECRET" not in said
+    assert (caught.value.code, caught.value.request_id) == ("AccessDenied", "R-17")
+    assert len(api.inits) == 3
+    assert not api.completed
+
+
+class Chooses(Api):
+    """A Datahub that decides on the size of parts itself."""
+
+    part_size = 6 * MIB
+    fewer = 0
+
+    def init(
+        self, file_name: str, size: int, chunk_size: int | None, *, resume: bool
+    ) -> UploadSlots:
+        slots = super().init(file_name, size, self.part_size, resume=resume)
+        urls = slots.urls[: len(slots.urls) - self.fewer]
+        return replace(slots, urls=urls, part_size=self.part_size)
+
+
+def test_the_part_size_that_datahub_names_is_obeyed(
+    engine: Engine, server: StorageServer, source: Path
+) -> None:
+    api = Chooses(server)
+    upload_file(engine, source, name="f", api=api, chunk=CHUNK)
+    sizes = [len(part.content) for part in server.objects.values()]
+    assert sorted(sizes) == [5 * MIB] + [6 * MIB] * 5
+    assert api.content() == source.read_bytes()
+
+
+@pytest.mark.parametrize("part_size", [6 * MIB, -1])
+def test_urls_that_do_not_fit_the_parts_are_refused(
+    engine: Engine, server: StorageServer, source: Path, part_size: int
+) -> None:
+    class Wrong(Chooses):
+        fewer = 1
+
+        def init(
+            self, file_name: str, size: int, chunk_size: int | None, *, resume: bool
+        ) -> UploadSlots:
+            slots = super().init(file_name, size, chunk_size, resume=resume)
+            return replace(slots, part_size=part_size)
+
+    with pytest.raises(TransferError, match=r"^f: (6 parts, but Datahub gave 5 URLs|.*-1 bytes)"):
+        upload_file(engine, source, name="f", api=Wrong(server), chunk=CHUNK)
+    assert not server.requests
