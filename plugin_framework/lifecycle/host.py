@@ -23,6 +23,7 @@ from plugin_framework.protocol.models import DownloadTicket, TaskStatus
 from plugin_framework.settings import TransferSettings
 from plugin_framework.transfer.download import download_file
 from plugin_framework.transfer.engine import Engine
+from plugin_framework.transfer.exchange import POLL_SECONDS
 from plugin_framework.transfer.remote_file import RemoteFile
 
 log = logging.getLogger("datahub.transfer")
@@ -37,8 +38,12 @@ class Owner(Protocol):
     stopped: threading.Event
     patience: float
 
+    @property
+    def pausing(self) -> bool:
+        """Whether the task is to be paused, or is."""
+
     def check(self) -> None:
-        """Wait while the task is paused; raise TaskCancelled if it is to stop."""
+        """Raise TaskCancelled if the task is to stop."""
 
     def confirm(self, status: TaskStatus) -> None:
         """A pause has taken hold, or is over."""
@@ -48,6 +53,28 @@ class Owner(Protocol):
 
     def settle(self, ending: Ending, uploads: Callable[[], object]) -> Verdict:
         """Decide the outcome; ``uploads`` stores what the work left."""
+
+
+class _Holding:
+    """What transfers need of the run: they wait while its work is held at a checkpoint.
+
+    Not before it is, and not once it is to go on: the hooks of a pause may move files. Not once the
+    work has ended either, though threads of it may be held.
+    """
+
+    def __init__(self, owner: Owner) -> None:
+        self.stopped = owner.stopped
+        self.patience = owner.patience
+        self.held = False
+        self.ended = False
+        self._owner = owner
+
+    def check(self) -> None:
+        """Wait while the work is held; raise TaskCancelled if the task is to stop."""
+        self._owner.check()
+        while self.held and not self.ended and self._owner.pausing:
+            self.stopped.wait(POLL_SECONDS)
+            self._owner.check()
 
 
 class SupervisorHost:
@@ -67,6 +94,7 @@ class SupervisorHost:
     ) -> None:
         self._subtask_id = subtask_id
         self._owner = owner
+        self._going = _Holding(owner)
         self._client = client
         self._journal = journal
         self._engine = engine
@@ -80,14 +108,14 @@ class SupervisorHost:
         self._remote_name = ""
         self._uploads = Uploads(
             subtask_id,
-            owner=owner,
+            owner=self._going,
             client=client,
             log=journal.uploads,
             engine=engine,
             settings=settings,
             transferred=transferred,
         )
-        self._open_outputs = OpenOutputs(self._uploads, owner, work_dir / "open")
+        self._open_outputs = OpenOutputs(self._uploads, self._going, work_dir / "open")
 
     @property
     def percent(self) -> int:
@@ -124,7 +152,7 @@ class SupervisorHost:
                 presign,
                 target,
                 progress=self._downloading(target.name),
-                check=self._owner.check,
+                check=self._going.check,
             ).path
             return self._input
 
@@ -168,16 +196,18 @@ class SupervisorHost:
 
     def confirm(self, status: TaskStatus) -> None:
         """See plugin.context.Host."""
+        self._going.held = status is TaskStatus.PAUSED
         self._owner.confirm(status)
 
     def ended(self, ending: Ending) -> Verdict:
         """See isolation.session.TaskHost."""
+        self._going.ended = True
         if ending.kind != "returned":
             self._open_outputs.discard_all()
         return self._owner.settle(ending, self._upload_outputs)
 
     def _presign(self) -> DownloadTicket:
-        return Going(self._owner.check, self._owner.stopped).patiently(
+        return Going(self._going.check, self._owner.stopped).patiently(
             lambda: self._client.download_presign(self._subtask_id, patience=0),
             self._owner.patience,
         )
@@ -192,7 +222,7 @@ class SupervisorHost:
         with self._input_lock:
             if self._remote is None:
                 self._remote = RemoteFile(
-                    self._engine, self._presigned_url, check=self._owner.check
+                    self._engine, self._presigned_url, check=self._going.check
                 )
             return self._remote
 

@@ -339,6 +339,11 @@ class Run:
 
     # What the host asks
 
+    @property
+    def pausing(self) -> bool:
+        """See host.Owner."""
+        return self._pausing
+
     def check(self) -> None:
         """See host.Owner."""
         if self.stopped.is_set():

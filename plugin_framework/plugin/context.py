@@ -7,6 +7,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from plugin_framework.protocol.models import TaskStatus
 # The default makes a plain ``TaskContext`` complete, also under the strictest type checker.
 ConfigT_co = TypeVar("ConfigT_co", covariant=True, default=Any)
 Item = TypeVar("Item")
+
+PAUSE_POLL = 0.1
+"""Seconds after which a call that waits for a transfer sees that the task is to pause."""
 
 _in_pause_hook: ContextVar[bool] = ContextVar("in_pause_hook", default=False)
 

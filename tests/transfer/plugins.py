@@ -60,3 +60,21 @@ class ReadsForEver(DatahubPlugin):
             while True:
                 file.seek(0)
                 file.read()
+
+
+class Fetches(DatahubPlugin):
+    """Downloads its input; stores a file in each hook of a pause."""
+
+    def process(self, ctx: TaskContext[Any]) -> TaskResult:
+        return TaskResult(size=ctx.download().stat().st_size)
+
+    def on_pause(self, ctx: TaskContext[Any]) -> None:
+        self._store(ctx, "paused")
+
+    def on_resume(self, ctx: TaskContext[Any]) -> None:
+        self._store(ctx, "resumed")
+
+    def _store(self, ctx: TaskContext[Any], name: str) -> None:
+        path = ctx.work_dir / name
+        path.write_text(name)
+        ctx.upload(path)
