@@ -9,7 +9,7 @@ from calendar import timegm
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugin_framework.emulator.dialects import Bucket, ObjectStoreError, Request
@@ -66,6 +66,7 @@ def test_awss_published_example() -> None:
     signer.verify(as_request("GET", url), EXAMPLE_TIME + 1)
 
 
+@settings(deadline=None)
 @given(
     method=st.sampled_from(["GET", "PUT"]),
     key=st.text(st.characters(codec="utf-8"), min_size=1),
@@ -83,6 +84,7 @@ def test_signs_as_the_reference_does(method: str, key: str, upload_id: str, expi
     )
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_changed_character_is_refused(data: st.DataObject) -> None:
     signer = SigV4(BUCKET, "AK", "secret")
