@@ -116,10 +116,7 @@ def run_command(
         try:
             say(_as_line(outcome))
         finally:
-            # The interpreter gives signals their own way back as it ends: one that comes now would
-            # make of a completed task a killed command.
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            _ignore_signals()
             sys.exit(outcome.exit_code)
 
 
@@ -223,6 +220,7 @@ def _handle_signals() -> Callable[[Run], None]:
 
     def handle(number: int, _frame: object) -> None:
         if current is None or not current.running:
+            _ignore_signals()
             sys.exit(128 + number)
 
     def pass_on(run: Run) -> None:
@@ -242,6 +240,16 @@ def _handle_signals() -> Callable[[Run], None]:
     signal.signal(signal.SIGINT, handle)
     signal.set_wakeup_fd(wakeup.detach(), warn_on_full_buffer=False)
     return obey
+
+
+def _ignore_signals() -> None:
+    """From here to the end of the command.
+
+    The interpreter gives signals their own way back as it ends: one that came then would make of a
+    completed task a killed command, and another one before that would cut the cleaning up short.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

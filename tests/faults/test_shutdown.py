@@ -225,6 +225,19 @@ def test_a_signal_before_the_start(tmp_path: Path) -> None:
         assert hub.violations == []
 
 
+def test_any_number_of_signals_before_the_start_are_one(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        hub.fail_next(STATUS, 1, "hang")
+        command = start(plugins.Quick, hub, tmp_path)
+        hub.wait_for(lambda: hub.calls)
+        while command.poll() is None:
+            command.terminate()
+            threading.Event().wait(0.001)
+        assert finish(command)[0] == 143
+        assert run(plugins.Quick, hub, tmp_path, isolation="thread").attempt == 1
+        assert hub.violations == []
+
+
 @pytest.mark.parametrize(("policy", "statuses"), [("resume", [1, 3]), ("fail", [1, 5])])
 def test_the_supervisor_is_killed_while_the_plugin_works(
     tmp_path: Path, policy: str, statuses: list[int]
