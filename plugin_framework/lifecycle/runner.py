@@ -51,7 +51,7 @@ class Run:
         self._storing = False
         self._deciding = False
         self._over = False
-        self._pausing = self._delivering = False
+        self.pausing = self._delivering = False
         self._shutting_down = False
         self._paused_for: int | None = None
         self._attempt = 0
@@ -284,8 +284,8 @@ class Run:
 
     def _hold(self, *, pausing: bool) -> None:
         with self._changed:
-            if self._pausing != pausing:
-                self._pausing = pausing
+            if self.pausing != pausing:
+                self.pausing = pausing
                 self._watch.signal("pause" if pausing else "resume")
 
     def cancel(self) -> None:
@@ -338,11 +338,6 @@ class Run:
             self.stop(Stop(status, name, number))
 
     # What the host asks
-
-    @property
-    def pausing(self) -> bool:
-        """See host.Owner."""
-        return self._pausing
 
     def check(self) -> None:
         """See host.Owner."""

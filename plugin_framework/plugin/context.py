@@ -197,8 +197,7 @@ class TaskContext(Generic[ConfigT_co]):
             TransferError: the input cannot be had.
             TaskCancelled: the task was cancelled meanwhile.
         """
-        self.checkpoint()
-        return self._host.download(name)
+        return self._held_meanwhile(lambda: self._host.download(name))
 
     def open_input(self) -> io.BufferedReader:
         """The input as a seekable binary file that fetches only what is read, in blocks of 1 MiB.
@@ -228,8 +227,8 @@ class TaskContext(Generic[ConfigT_co]):
             TransferError: the file cannot be read, or storage refuses it.
             TaskCancelled: the task was cancelled meanwhile.
         """
-        self.checkpoint()
-        return self._host.upload(Path(path).absolute(), name)
+        absolute = Path(path).absolute()
+        return self._held_meanwhile(lambda: self._host.upload(absolute, name))
 
     def open_output(self, name: str, size: int | None = None) -> OutputFile:
         """A binary file to write to, which is stored as ``name`` when it is closed.
@@ -303,6 +302,24 @@ class TaskContext(Generic[ConfigT_co]):
     def paused(self) -> bool:
         """Whether the task is to pause, or has."""
         return self._gate.paused
+
+    def _held_meanwhile(self, call: Callable[[], Item]) -> Item:
+        """Make a call that may take long. A pause takes hold meanwhile; the host holds the call."""
+        self.checkpoint()
+        result: Future[Item] = Future()
+
+        def run() -> None:
+            try:
+                result.set_result(call())
+            except BaseException as error:  # noqa: BLE001 - raised where the call was made
+                result.set_exception(error)
+
+        threading.Thread(target=run, daemon=True, name="transfer").start()
+        while wait([result], PAUSE_POLL).not_done:
+            if self._gate.paused and not _in_pause_hook.get():
+                with self._holding:
+                    self._hold()
+        return result.result()
 
     def _hold(self) -> None:
         while self._gate.paused and not self._gate.cancelled:
