@@ -33,8 +33,9 @@ function configPage(given, name, style) {
   }
 
   function validateConfig(config) {
-    let problems = rules.check(root, config).problems;
-    if (drawn?.sent === JSON.stringify(config)) {
+    const sent = JSON.stringify(config) ?? "null";
+    let { problems } = rules.check(root, JSON.parse(sent)); // as the server would see it
+    if (drawn?.sent === sent) {
       const { troubles } = drawn;
       const isTold = ({ at }) => troubles.some(({ label }) => label === at.at(-1));
       const told = troubles.map(({ label, text }) => ({ at: [label], text }));

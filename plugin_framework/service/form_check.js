@@ -9,10 +9,12 @@ const FALSE_WORDS = ["0", "off", "f", "false", "n", "no"];
 const UUID = /^(?:(?:urn:uuid:)?H{8}-H{4}-H{4}-H{4}-H{12}|\{H{8}-H{4}-H{4}-H{4}-H{12}\}|H{32})$/;
 const BYTE = "(?:25[0-5]|2[0-4]\\d|1?\\d?\\d)";
 const TEXT_FORMATS = {
+  __proto__: null,
   uuid: new RegExp(UUID.source.replaceAll("H", "[0-9A-Fa-f]")),
   ipv4: new RegExp(`^(?:(?!0\\d)${BYTE}\\.){3}(?!0\\d)${BYTE}$`),
 };
 const FORMAT_NAMES = {
+  __proto__: null,
   date: "a date (YYYY-MM-DD)",
   "date-time": "a date and time (YYYY-MM-DDTHH:MM)",
   time: "a time of day (HH:MM)",
@@ -90,7 +92,8 @@ function configRules(given) {
 
   function oneOf(values, value, place) {
     const found = values.find((candidate) => sameValue(candidate, value));
-    if (found === undefined) refuse(place, `must be ${values.map((v) => JSON.stringify(v)).join(" or ")}`);
+    const words = values.map((candidate) => JSON.stringify(candidate));
+    if (found === undefined) refuse(place, `must be ${words.join(" or ")}`);
     return found;
   }
 
@@ -104,7 +107,9 @@ function configRules(given) {
     const taken = tries.find((tried) => tried.problems.length === 0);
     if (taken) return taken.value;
     // The alternative that was meant is the one whose kind is right.
-    const meant = tries.filter((tried) => tried.problems.every((p) => p.at.length > place.at.length));
+    const meant = tries.filter((tried) =>
+      tried.problems.every((p) => p.at.length > place.at.length),
+    );
     const texts = new Set(tries.map((tried) => tried.problems[0].text));
     texts.delete("must be left out");
     if (meant.length === 1) place.problems.push(...meant[0].problems);
@@ -120,6 +125,8 @@ function configRules(given) {
   }
 
   const RULES = {
+    __proto__: null,
+
     null(schema, value, place) {
       if (value !== null) refuse(place, "must be left out");
       return null;
@@ -127,7 +134,8 @@ function configRules(given) {
 
     boolean(schema, value, place) {
       if (typeof value === "boolean") return value;
-      const word = typeof value === "string" ? value.toLowerCase() : numericWord(value);
+      const isWord = typeof value === "string" || typeof value === "number";
+      const word = isWord ? String(value).toLowerCase() : null;
       if (TRUE_WORDS.includes(word)) return true;
       if (!FALSE_WORDS.includes(word)) refuse(place, "must be yes or no");
       return false;
@@ -148,9 +156,10 @@ function configRules(given) {
     },
 
     string(schema, value, place) {
-      if (schema.format in TIME_FORMATS) return formatted(schema, value, place, TIME_FORMATS[schema.format]);
-      const isIp = schema.format === "ipv4" && ["number", "boolean"].includes(typeof value);
-      if (isIp) return formatted(schema, value, place, (n) => integerOf(n) >= 0 && n < 2 ** 32 && integerOf(n) !== null);
+      const isTime = TIME_FORMATS[schema.format];
+      if (isTime) return formatted(schema, value, place, isTime);
+      const numeric = typeof value === "number" || typeof value === "boolean";
+      if (schema.format === "ipv4" && numeric) return formatted(schema, value, place, isAddress);
       const textual = typeof value === "number" && place.numbersAsText;
       if (textual && [undefined, "password"].includes(schema.format)) value = numeral(value);
       if (typeof value !== "string") return refuse(place, "must be text");
@@ -176,27 +185,28 @@ function configRules(given) {
       const others = schema.additionalProperties;
       const isModel = Boolean(schema.properties) || others === false;
       // PluginConfig takes numbers for text and refuses unknown keys; a plain model does neither.
-      const numbersAsText = isModel ? schema.properties === root.properties || others === false : place.numbersAsText;
-      const inner = { ...place, numbersAsText };
+      const isLenient = schema.properties === root.properties || others === false;
+      const inner = { ...place, numbersAsText: isModel ? isLenient : place.numbersAsText };
       for (const key of schema.required ?? []) {
-        if (!Object.hasOwn(value, key)) refuse(within(place, labelOf(known[key], key)), "is required");
+        if (!Object.hasOwn(value, key))
+          refuse(within(place, labelOf(known[key], key)), "is required");
       }
       if (schema.propertyNames) keys(schema.propertyNames, value, inner);
       const count = Object.keys(value).length;
       counted(count, schema.minProperties, schema.maxProperties, "key", place);
-      return Object.fromEntries(Object.entries(value).map(([key, item]) => {
-        if (Object.hasOwn(known, key)) {
-          return [key, visit(known[key], item, within(inner, labelOf(known[key], key)))];
-        }
-        if (others === false) refuse(within(place, key), "is not known here");
-        return [key, isObject(others) ? visit(others, item, within(inner, key)) : item];
-      }));
+      return Object.fromEntries(
+        Object.entries(value).map(([key, item]) => {
+          if (Object.hasOwn(known, key)) {
+            return [key, visit(known[key], item, within(inner, labelOf(known[key], key)))];
+          }
+          if (others === false) refuse(within(place, key), "is not known here");
+          return [key, isObject(others) ? visit(others, item, within(inner, key)) : item];
+        }),
+      );
     },
   };
 
-  function numericWord(value) {
-    return typeof value === "number" ? String(value) : null;
-  }
+  const isAddress = (value) => Number.isInteger(Number(value)) && value >= 0 && value < 2 ** 32;
 
   function integerOf(value) {
     if (typeof value === "boolean") return Number(value);
@@ -294,7 +304,7 @@ function configRules(given) {
     for (const key of Object.keys(value)) visit(rule, key, within(place, key));
   }
 
-  const labelOf = (schema, key) => schema?.title ?? titleOf(key);
+  const labelOf = (schema, key) => schema?.title || titleOf(key);
 
   return { root, check, labelOf, resolve, variants };
 }

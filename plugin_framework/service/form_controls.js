@@ -7,12 +7,32 @@
 const ABSENT = Symbol("absent");
 const MULTILINE = 200; // characters from which a text gets a larger box
 const KINDS = {
-  string: "Text", integer: "Whole number", number: "Number", boolean: "Yes or no",
-  array: "List", object: "Object", null: "Nothing",
+  __proto__: null,
+  string: "Text",
+  integer: "Whole number",
+  number: "Number",
+  boolean: "Yes or no",
+  array: "List",
+  object: "Object",
+  null: "Nothing",
 };
-const TEXT_TYPES = { date: "date", email: "email", uri: "url", password: "password" };
+const TEXT_TYPES = {
+  __proto__: null,
+  date: "date",
+  email: "email",
+  uri: "url",
+  password: "password",
+};
+const CHOICES = new Map([
+  [true, "Yes"],
+  [false, "No"],
+  ["", "(empty)"],
+]);
 const PLACEHOLDERS = {
-  "date-time": "2026-01-31T09:30:00Z", time: "09:30:00", duration: "01:30:00",
+  __proto__: null,
+  "date-time": "2026-01-31T09:30:00Z",
+  time: "09:30:00",
+  duration: "01:30:00",
   uuid: "00000000-0000-0000-0000-000000000000",
 };
 
@@ -24,7 +44,8 @@ const nextId = () => `datahub-${MARK}-${(serial += 1)}`;
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [key, value] of Object.entries(attributes)) {
-    if (value !== undefined && value !== false) element.setAttribute(key, value === true ? "" : value);
+    if (value !== undefined && value !== false)
+      element.setAttribute(key, value === true ? "" : value);
   }
   element.append(...children.filter((child) => child !== null));
   return element;
@@ -36,7 +57,19 @@ function empty({ nullable, required, initial }) {
   return meansNull ? null : ABSENT;
 }
 
-function limits({ type, minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf, minLength, maxLength, minItems, maxItems, uniqueItems }) {
+function limits({
+  type,
+  minimum,
+  maximum,
+  exclusiveMinimum,
+  exclusiveMaximum,
+  multipleOf,
+  minLength,
+  maxLength,
+  minItems,
+  maxItems,
+  uniqueItems,
+}) {
   const words = [
     minimum !== undefined && `at least ${minimum}`,
     exclusiveMinimum !== undefined && `more than ${exclusiveMinimum}`,
@@ -48,7 +81,9 @@ function limits({ type, minimum, maximum, exclusiveMinimum, exclusiveMaximum, mu
     minItems !== undefined && minItems !== maxItems && `at least ${plural(minItems, "item")}`,
     maxItems !== undefined && minItems !== maxItems && `at most ${plural(maxItems, "item")}`,
     type === "array" && uniqueItems && "repeated items count once",
-  ].filter(Boolean).join(", ");
+  ]
+    .filter(Boolean)
+    .join(", ");
   return words && `${words[0].toUpperCase()}${words.slice(1)}.`;
 }
 
@@ -82,7 +117,6 @@ function formControls(rules) {
     const report = () => {
       const found = touched ? problem() : "";
       if (error.textContent !== found) error.textContent = found;
-      control.toggleAttribute("data-invalid", Boolean(found));
       if (found) control.setAttribute("aria-invalid", "true");
       else control.removeAttribute("aria-invalid");
     };
@@ -91,7 +125,9 @@ function formControls(rules) {
     const order = before ? [make("div", { class: "tick" }, control, title)] : [title, control];
     return {
       element: make("div", { class: "field" }, ...order, help, error),
-      control, report, reveal,
+      control,
+      report,
+      reveal,
       read: value,
       relabel: (next) => (title.textContent = next),
     };
@@ -104,9 +140,10 @@ function formControls(rules) {
     const inputmode = schema.anyOf && "decimal";
     const attributes = { placeholder: placeholder(facts), spellcheck: "false", inputmode };
     const type = inputType(schema, start);
-    const control = long && !secret
-      ? make("textarea", { ...attributes, rows: "4" })
-      : make("input", { ...attributes, type, autocomplete: secret ? "new-password" : "off" });
+    const control =
+      long && !secret
+        ? make("textarea", { ...attributes, rows: "4" })
+        : make("input", { ...attributes, type, autocomplete: secret ? "new-password" : "off" });
     control.value = start;
     // Cleared where the server's default is another text, and in a list, it is an empty text.
     const cleared = !nullable && (inList || start !== "") ? "" : empty(facts);
@@ -125,20 +162,24 @@ function formControls(rules) {
     const { schema, initial } = facts;
     const whole = schema.type === "integer";
     const control = make("input", {
-      type: "number", step: schema.multipleOf ?? (whole ? 1 : "any"), inputmode: whole ? "numeric" : "decimal",
-      min: schema.minimum ?? schema.exclusiveMinimum, max: schema.maximum ?? schema.exclusiveMaximum,
-      placeholder: placeholder(facts), autocomplete: "off",
+      type: "number",
+      step: schema.multipleOf ?? (whole ? 1 : "any"),
+      inputmode: whole ? "numeric" : "decimal",
+      min: schema.minimum ?? schema.exclusiveMinimum,
+      max: schema.maximum ?? schema.exclusiveMaximum,
+      placeholder: placeholder(facts),
+      autocomplete: "off",
     });
     control.value = initial === ABSENT || initial === null ? "" : String(initial);
-    const field = leaf(facts, control, (troubles) => {
-      if (control.validity.badInput) troubles.push({ label: facts.label, text: "must be a number" });
+    return leaf(facts, control, (troubles) => {
+      if (control.validity.badInput)
+        troubles.push({ label: facts.label, text: "must be a number" });
       const typed = control.value;
       if (typed === "") return empty(facts);
       const value = Number(typed);
       // As text, so that nothing is sent that was not typed.
       return whole && Number.isInteger(value) && !Number.isSafeInteger(value) ? typed : value;
     });
-    return field;
   }
 
   function yesOrNo(facts) {
@@ -154,13 +195,17 @@ function formControls(rules) {
   function choice(facts) {
     const { schema, initial, required, nullable } = facts;
     const blank = nullable || initial === ABSENT;
-    const words = { true: "Yes", false: "No", "": "(empty)" };
-    const option = (value, at) => make("option", { value: String(at) }, words[value] ?? String(value));
-    const control = make("select", {}, blank ? make("option", { value: "" }, required && !nullable ? "Choose…" : "—") : null);
-    control.append(...schema.enum.map(option));
+    const nothing = required && !nullable ? "Choose…" : "—";
+    const option = (value, label) => make("option", { value: String(value) }, label);
+    const control = make("select", {}, blank ? option("", nothing) : null);
+    control.append(
+      ...schema.enum.map((value, at) => option(at, CHOICES.get(value) ?? String(value))),
+    );
     const start = schema.enum.findIndex((value) => value === initial);
     control.value = start < 0 ? "" : String(start);
-    return leaf(facts, control, () => (control.value === "" ? empty(facts) : schema.enum[control.value]));
+    return leaf(facts, control, () =>
+      control.value === "" ? empty(facts) : schema.enum[control.value],
+    );
   }
 
   function constant(facts) {
@@ -173,7 +218,11 @@ function formControls(rules) {
 
   function json(facts) {
     const { initial } = facts;
-    const control = make("textarea", { rows: "4", spellcheck: "false", placeholder: placeholder(facts) ?? '{"key": "value"}' });
+    const control = make("textarea", {
+      rows: "4",
+      spellcheck: "false",
+      placeholder: placeholder(facts) ?? '{"key": "value"}',
+    });
     control.value = initial === ABSENT || initial === null ? "" : JSON.stringify(initial, null, 2);
     const hint = [facts.help, "As JSON."].filter(Boolean).join(" ");
     return leaf({ ...facts, help: hint }, control, (troubles) => {
@@ -191,7 +240,9 @@ function formControls(rules) {
   function exactly(source) {
     return JSON.parse(source, (_, value) => {
       if (Number.isInteger(value) && !Number.isSafeInteger(value)) {
-        throw new RangeError(`must not hold integers beyond ${SAFE}: a page holds no other exactly`);
+        throw new RangeError(
+          `must not hold integers beyond ${SAFE}: a page holds no other exactly`,
+        );
       }
       return value;
     });
@@ -200,8 +251,14 @@ function formControls(rules) {
   // A group of fields, with the errors of the whole.
   function group(facts, body, value, parts) {
     const id = nextId();
-    const hint = [facts.help, facts.schema.type === "array" && limits(facts.schema)].filter(Boolean).join(" ");
-    const legend = make("legend", { class: facts.required && !facts.nullable && !facts.inList && "required" }, facts.label);
+    const hint = [facts.help, facts.schema.type === "array" && limits(facts.schema)]
+      .filter(Boolean)
+      .join(" ");
+    const legend = make(
+      "legend",
+      { class: facts.required && !facts.nullable && !facts.inList && "required" },
+      facts.label,
+    );
     const help = hint ? make("p", { class: "hint", id: `${id}-hint` }, hint) : null;
     const error = make("p", { class: "error", id: `${id}-error`, role: "alert" });
     const described = `${help ? `${help.id} ` : ""}${error.id}`;

@@ -1,12 +1,16 @@
 // Which texts and numbers pydantic takes for dates and times.
 
-const CLOCK = /^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.,]\d+)?)?(z|[+\-\u2212]([01]\d|2[0-3]):?[0-5]\d)?$/i;
+const CLOCK =
+  /^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.,]\d+)?)?(z|[+\-\u2212]([01]\d|2[0-3]):?[0-5]\d)?$/i;
 const MIDNIGHT = /^00:00(:00([.,]0{1,6}\d*)?)?(z|[+\-\u2212]\d\d:?\d\d)?$/i;
-const SPAN_CLOCK = "(?:\\d{2,9}:[0-5]\\d(?::[0-5]\\d(?:[.,]\\d+)?)?|\\d:[0-5]\\d:[0-5]\\d(?:[.,]\\d+)?)";
+const SPAN_CLOCK =
+  "(?:\\d{2,9}:[0-5]\\d(?::[0-5]\\d(?:[.,]\\d+)?)?|\\d:[0-5]\\d:[0-5]\\d(?:[.,]\\d+)?)";
 const SPAN_OF_CLOCK = new RegExp(`^[+-]?${SPAN_CLOCK}$`);
 const SPAN_OF_DAYS = new RegExp(`^[+-]?(\\d+) ?d(?:ays?)?,? ?${SPAN_CLOCK}?$`, "i");
 const AMOUNT = "\\d+(?:[.,]\\d*)?";
-const SPAN_OF_UNITS = new RegExp(`^[+-]?P(?!T?$)((?:${AMOUNT}[YMWD])*)(?:T((?:${AMOUNT}[HMS])*))?$`);
+const SPAN_OF_UNITS = new RegExp(
+  `^[+-]?P(?!T?$)((?:${AMOUNT}[YMWD])*)(?:T((?:${AMOUNT}[HMS])*))?$`,
+);
 const DAY = 86400;
 const LONGEST = 1e9; // days of a timedelta
 
@@ -14,7 +18,20 @@ function isDay(text) {
   const found = /^(\d{4})-(\d\d)-(\d\d)$/.exec(text);
   if (!found || found[1] === "0000") return false;
   const [year, month, day] = found.slice(1).map(Number);
-  const last = [31, year % 4 || (!(year % 100) && year % 400) ? 28 : 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+  const last = [
+    31,
+    year % 4 || (!(year % 100) && year % 400) ? 28 : 29,
+    31,
+    30,
+    31,
+    30,
+    31,
+    31,
+    30,
+    31,
+    30,
+    31,
+  ];
   return day >= 1 && day <= (last[month - 1] ?? 0);
 }
 
@@ -35,6 +52,8 @@ function splitMoment(text) {
 }
 
 const TIME_FORMATS = {
+  __proto__: null,
+
   date(value) {
     if (typeof value === "string" && isDay(value)) return true;
     const clock = typeof value === "string" ? splitMoment(value) : null;
@@ -64,8 +83,13 @@ const TIME_FORMATS = {
 function daysOf(text) {
   const found = SPAN_OF_UNITS.exec(text);
   if (!found || /[.,]\d*[A-Z]./.test(text)) return NaN;
-  const sum = (part = "", units) => [...part.matchAll(/([\d.,]+)([A-Z])/g)].reduce(
-    (total, [, amount, unit]) => total + Number(amount.replace(",", ".")) * units[unit], 0,
+  const sum = (part = "", units) =>
+    [...part.matchAll(/([\d.,]+)([A-Z])/g)].reduce(
+      (total, [, amount, unit]) => total + Number(amount.replace(",", ".")) * units[unit],
+      0,
+    );
+  return (
+    sum(found[1], { Y: 365, M: 30, W: 7, D: 1 }) +
+    sum(found[2], { H: 1 / 24, M: 1 / 1440, S: 1 / DAY })
   );
-  return sum(found[1], { Y: 365, M: 30, W: 7, D: 1 }) + sum(found[2], { H: 1 / 24, M: 1 / 1440, S: 1 / DAY });
 }

@@ -1,13 +1,16 @@
 // Which field a part of the schema is drawn as, and the fields that hold others.
 
 function formFields(rules, changed) {
-  const { leaf, group, text, number, yesOrNo, choice, constant, nothing, json } = formControls(rules);
+  const { leaf, group, text, number, yesOrNo, choice, constant, nothing, json } =
+    formControls(rules);
 
   // The form: a row for each property, or keys and values where the schema names none.
   function whole(root) {
     if (root.properties) {
       const found = fields(root, {});
-      return found.parts.length ? found : { ...found, parts: [make("p", {}, "There is nothing to set.")] };
+      return found.parts.length
+        ? found
+        : { ...found, parts: [make("p", {}, "There is nothing to set.")] };
     }
     const only = field(root, "Settings", {}, true);
     return { ...only, parts: [only.element] };
@@ -40,6 +43,9 @@ function formFields(rules, changed) {
     return anyOf?.length === 2 && anyOf[0].type === "number" && anyOf[1].type === "string";
   }
 
+  const decimal = (facts) =>
+    text({ ...facts, schema: { ...facts.schema.anyOf[0], ...facts.schema } });
+
   const fixed = (value) => ({ element: null, read: () => value, report() {}, reveal() {} });
 
   // What a property is, with the null of Optional[X] taken out.
@@ -64,30 +70,54 @@ function formFields(rules, changed) {
     const [schema, nullable] = unwrapped(own);
     const secret = schema.writeOnly || schema.format === "password";
     // The schema has a secret's default as asterisks, which are not to be sent.
-    const known = initial === undefined || secret ? ABSENT : initial;
+    const isUnset = initial === undefined || (initial === null && !nullable);
+    const known = isUnset || secret ? ABSENT : initial;
     const described = own.description ?? schema.description;
-    const facts = { own, schema, label, initial: known, required, nullable, inList, secret, help: described };
+    const facts = {
+      own,
+      schema,
+      label,
+      initial: known,
+      required,
+      nullable,
+      inList,
+      secret,
+      help: described,
+    };
     return drawer(schema)(facts);
   }
 
   function drawer(schema) {
     if ("const" in schema) return constant;
     if (schema.enum) return choice;
-    if (isDecimal(schema)) return text;
+    if (isDecimal(schema)) return decimal;
     if (rules.variants(schema)) return (facts) => optional(facts, union);
     if (schema.type === "object") {
       const isModel = schema.properties || schema.additionalProperties === false;
       return isModel ? (facts) => optional(facts, model) : rows;
     }
-    const byType = { boolean: yesOrNo, integer: number, number, string: text, null: nothing };
-    if (schema.type === "array") return schema.prefixItems ? (facts) => optional(facts, tuple) : rows;
+    const byType = {
+      __proto__: null,
+      boolean: yesOrNo,
+      integer: number,
+      number,
+      string: text,
+      null: nothing,
+    };
+    if (schema.type === "array")
+      return schema.prefixItems ? (facts) => optional(facts, tuple) : rows;
     return byType[schema.type] ?? json;
   }
 
   function model(facts) {
     const initial = isObject(facts.initial) ? facts.initial : {};
     const inner = fields(facts.schema, initial);
-    return group(facts, inner.parts, (troubles, alone) => inner.read(alone ? [] : troubles), () => [inner]);
+    return group(
+      facts,
+      inner.parts,
+      (troubles, alone) => inner.read(alone ? [] : troubles),
+      () => [inner],
+    );
   }
 
   // A group that may be left out: a box to tick draws it, so that recursive models end.
@@ -102,7 +132,9 @@ function formFields(rules, changed) {
       slot.replaceChildren(...(inner ? [inner.element] : []));
     };
     const none = { ...facts, own: {}, schema: {}, required: false };
-    const tick = leaf({ ...none, label: `Set ${label}` }, control, () => control.checked, { before: true });
+    const tick = leaf({ ...none, label: `Set ${label}` }, control, () => control.checked, {
+      before: true,
+    });
     control.checked = initial !== ABSENT && initial !== null;
     control.addEventListener("input", show);
     show();
@@ -120,12 +152,22 @@ function formFields(rules, changed) {
     const { schema, initial } = facts;
     const tag = schema.discriminator?.propertyName;
     const several = rules.variants(schema).map((variant) => rules.resolve(variant));
-    const fits = several.findIndex((variant) => rules.check(variant, initial).problems.length === 0);
+    const fits = several.findIndex(
+      (variant) => rules.check(variant, initial).problems.length === 0,
+    );
     const start = initial === ABSENT || fits < 0 ? 0 : fits;
-    const control = make("select", {}, ...several.map((variant, at) => make("option", { value: String(at) }, kindOf(variant))));
+    const control = make(
+      "select",
+      {},
+      ...several.map((variant, at) => make("option", { value: String(at) }, kindOf(variant))),
+    );
     control.value = String(start);
     const slot = make("div", { class: "slot" });
-    const kind = leaf({ own: {}, schema: {}, label: "Kind", required: false }, control, () => control.value);
+    const kind = leaf(
+      { own: {}, schema: {}, label: "Kind", required: false },
+      control,
+      () => control.value,
+    );
     let inner;
     const show = (value) => {
       const variant = several[control.value];
@@ -140,20 +182,34 @@ function formFields(rules, changed) {
     control.addEventListener("input", () => show(undefined));
     show(initial === ABSENT ? undefined : initial);
     const drawnKind = { ...facts, own: {} }; // the alternative chosen reports its own problems
-    return group(drawnKind, [kind.element, slot], (troubles, alone) => inner.read(alone ? [] : troubles), () => [inner]);
+    return group(
+      drawnKind,
+      [kind.element, slot],
+      (troubles, alone) => inner.read(alone ? [] : troubles),
+      () => [inner],
+    );
   }
 
   function kindOf(schema) {
     if ("const" in schema) return String(schema.const);
-    if (schema.type === "array" && isObject(schema.items)) return `List: ${kindOf(rules.resolve(schema.items))}`;
+    if (schema.type === "array" && isObject(schema.items))
+      return `List: ${kindOf(rules.resolve(schema.items))}`;
     return schema.title ?? KINDS[schema.type] ?? "JSON";
   }
 
   function tuple(facts) {
     const initial = Array.isArray(facts.initial) ? facts.initial : [];
-    const parts = facts.schema.prefixItems.map((item, at) => field(item, item.title ?? `${facts.label} ${at + 1}`, initial[at], true, true));
-    const read = (troubles, alone) => parts.map((part) => present(part.read(alone ? [] : troubles)));
-    return group(facts, parts.map((part) => part.element), read, () => parts);
+    const parts = facts.schema.prefixItems.map((item, at) =>
+      field(item, item.title ?? `${facts.label} ${at + 1}`, initial[at], true, true),
+    );
+    const read = (troubles, alone) =>
+      parts.map((part) => present(part.read(alone ? [] : troubles)));
+    return group(
+      facts,
+      parts.map((part) => part.element),
+      read,
+      () => parts,
+    );
   }
 
   // A place in a list cannot be left out; null is refused there unless the type allows it.
@@ -211,20 +267,42 @@ function formFields(rules, changed) {
   function keyedRows(entries, label, troubles, alone) {
     const keys = entries.map((entry) => entry.key.read([]));
     const twice = keys.find((key, at) => keys.indexOf(key) !== at);
-    if (twice !== undefined) troubles.push({ label, text: `has the key ${JSON.stringify(twice)} twice` });
-    return Object.fromEntries(entries.map((entry, at) => [keys[at], present(entry.value.read(alone ? [] : troubles))]));
+    if (twice !== undefined)
+      troubles.push({ label, text: `has the key ${JSON.stringify(twice)} twice` });
+    return Object.fromEntries(
+      entries.map((entry, at) => [keys[at], present(entry.value.read(alone ? [] : troubles))]),
+    );
   }
 
   function row(sort, label, key, value) {
     const remove = make("button", { type: "button" }, "Remove");
-    const named = key === null ? null : text({ own: {}, schema: { type: "string" }, label: "Key", initial: key, required: true, inList: true });
+    const named =
+      key === null
+        ? null
+        : text({
+            own: {},
+            schema: { type: "string" },
+            label: "Key",
+            initial: key,
+            required: true,
+            inList: true,
+          });
     const held = field(sort, label, value, true, true);
     return {
-      element: make("div", { class: "row", role: "group" }, named?.element ?? null, held.element, remove),
+      element: make(
+        "div",
+        { class: "row", role: "group" },
+        named?.element ?? null,
+        held.element,
+        remove,
+      ),
       key: named,
       value: held,
       remove,
-      first: () => named?.control ?? held.control ?? held.element.querySelector("input, select, textarea, button"),
+      first: () =>
+        named?.control ??
+        held.control ??
+        held.element.querySelector("input, select, textarea, button"),
     };
   }
 

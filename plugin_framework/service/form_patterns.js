@@ -4,11 +4,25 @@ const WORD = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u200c\\u200d";
 const EDGE = `(?:(?<=[${WORD}])(?![${WORD}])|(?<![${WORD}])(?=[${WORD}]))`;
 const INSIDE = `(?:(?<=[${WORD}])(?=[${WORD}])|(?<![${WORD}])(?![${WORD}]))`;
 const OUTSIDE_CLASS = {
-  w: `[${WORD}]`, W: `[^${WORD}]`, b: EDGE, B: INSIDE, A: "(?<![^])", z: "(?![^])", Z: "(?![^])",
+  w: `[${WORD}]`,
+  W: `[^${WORD}]`,
+  b: EDGE,
+  B: INSIDE,
+  A: "(?<![^])",
+  z: "(?![^])",
+  Z: "(?![^])",
 };
 const ANYWHERE = {
-  d: "\\p{Nd}", D: "\\P{Nd}", s: "\\p{White_Space}", S: "\\P{White_Space}", a: "\\x07",
-  n: "\\n", r: "\\r", t: "\\t", f: "\\f", v: "\\v",
+  d: "\\p{Nd}",
+  D: "\\P{Nd}",
+  s: "\\p{White_Space}",
+  S: "\\P{White_Space}",
+  a: "\\x07",
+  n: "\\n",
+  r: "\\r",
+  t: "\\t",
+  f: "\\f",
+  v: "\\v",
 };
 
 // The same pattern as a RegExp, or null where there is none that surely means the same.
@@ -23,13 +37,18 @@ function compiled(pattern) {
   }
 }
 
-const TOKENS = new RegExp([
-  /\\(?:x\{[0-9A-Fa-f]+\}|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|[pP](?:\{\w+\}|\w)|[^])/, // escapes
-  /\(\?P?<(?=\w)|\(\?(?:<?[=!]|:)?/, // how groups open
-  /\{\d+(?:,\d*)?\}/, // how often
-  /\[\^?\]?|&&|--|~~/, // classes; one that begins with a bracket holds it
-  /[^]/,
-].map((part) => part.source).join("|"), "gu");
+const TOKENS = new RegExp(
+  [
+    /\\(?:x\{[0-9A-Fa-f]+\}|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|[pP](?:\{\w+\}|\w)|[^])/, // escapes
+    /\(\?P?<(?=\w)|\(\?(?:<?[=!]|:)?/, // how groups open
+    /\{\d+(?:,\d*)?\}/, // how often
+    /\[\^?\]?|&&|--|~~/, // classes; one that begins with a bracket holds it
+    /[^]/,
+  ]
+    .map((part) => part.source)
+    .join("|"),
+  "gu",
+);
 
 function translated(pattern, dot) {
   let inClass = false;
@@ -49,7 +68,7 @@ function outsideClass(token, dot) {
   if (token.startsWith("(?P")) return "(?<";
   if (token === "]" || token === "}") return `\\${token}`;
   if (/^\[\^?\]$/.test(token)) return `${token.slice(0, -1)}\\]`;
-  return token[0] === "\\" ? OUTSIDE_CLASS[token[1]] ?? escaped(token) : token;
+  return token[0] === "\\" ? (OUTSIDE_CLASS[token[1]] ?? escaped(token)) : token;
 }
 
 function insideClass(token) {

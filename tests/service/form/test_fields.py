@@ -168,6 +168,22 @@ def test_choices_arrive_with_their_types(open_form: OpenForm) -> None:
     assert "shade" not in form.config
 
 
+def test_a_choice_shows_texts_as_they_are(open_form: OpenForm) -> None:
+    class Config(PluginConfig):
+        mode: Literal["true", "toString", ""] = "true"
+        loose: bool = None  # type: ignore[assignment]  # as people write it
+        other: Literal["a", "b"] = None  # type: ignore[assignment]  # as people write it
+
+    form = open_form(Config)
+    assert form.field("Mode").get_by_role("option").all_inner_texts() == [
+        "true",
+        "toString",
+        "(empty)",
+    ]
+    assert form.config == {"mode": "true"}
+    assert form.verdict()["valid"]
+
+
 class Times(PluginConfig):
     day: dt.date
     at: dt.datetime

@@ -231,6 +231,20 @@ def test_a_default_that_json_has_no_words_for_is_left_to_the_server(open_form: O
     assert open_form(schema).config == {}
 
 
+@pytest.mark.parametrize("value", ["undefined", "null", "'text'", "[]", "NaN"])
+def test_what_is_no_config_is_refused(open_form: OpenForm, value: str) -> None:
+    form = open_form(Numbers)
+    said = form.page.evaluate(f"datahubPluginConfig.validateConfig({value})")
+    assert said == {"valid": False, "message": "The configuration: must be an object"}
+
+
+def test_what_is_judged_is_what_would_be_sent(open_form: OpenForm) -> None:
+    form = open_form(Numbers)
+    judge = "datahubPluginConfig.validateConfig({ total: 1, count: undefined }).valid"
+    assert form.page.evaluate(judge)
+    assert not form.page.evaluate(judge.replace("undefined", "NaN"))
+
+
 def test_a_config_without_fields_says_so(open_form: OpenForm) -> None:
     form = open_form(PluginConfig)
     assert form.config == {}
