@@ -102,7 +102,7 @@ def test_a_pause_by_another_way_is_not_undone_by_what_notify_still_says(tmp_path
         task.run.pause()
         asked = len(hub.calls)
         hub.wait_for(lambda: len(hub.calls) >= asked + 10)
-        assert task.run._pausing
+        assert task.run.pausing
         (tmp_path / "go").touch()
         assert task.ended.exit_code == 0
 

@@ -105,7 +105,7 @@ class Schedule(RuleBasedStateMachine):
         def check() -> None:
             if self.now._stop is not None:
                 self._end(Ending("cancelled"))
-            elif self.now._pausing != self.held:
+            elif self.now.pausing != self.held:
                 self.held = not self.held
                 self.isolation.host.confirm(TaskStatus.PAUSED if self.held else TaskStatus.RUNNING)
 
