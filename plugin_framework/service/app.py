@@ -18,7 +18,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from plugin_framework.engines.local import LocalEngine
-from plugin_framework.errors import DatahubError, InvalidConfigError, JournalError
+from plugin_framework.errors import (
+    DatahubError,
+    InvalidConfigError,
+    JournalDamagedError,
+    JournalError,
+)
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.service.admission import Admission, Call
 from plugin_framework.service.answers import (
@@ -85,7 +90,7 @@ class Service:
         """The ASGI application; ``request_log``: write a line for each request."""
         routes = [route for prefix in ("", "/{plugin}") for route in self._calls(prefix)]
         routes += [
-            _get("/live", _answer_live),
+            _get("/live", self._live),
             _get("/ready", self._ready),
             _get("/openapi.json", self._openapi),
         ]
@@ -208,8 +213,13 @@ class Service:
 
     # What operators and pages ask for
 
+    async def _live(self, _request: Request) -> Response:
+        # A journal that will not mend itself needs another start, which puts it aside.
+        live = not isinstance(self._backlog.problem, JournalDamagedError)
+        return JSONResponse({"live": live}, 200 if live else 503)
+
     async def _ready(self, _request: Request) -> Response:
-        ready = not self._backlog.draining
+        ready = not self._backlog.draining and self._backlog.problem is None
         return JSONResponse({"ready": ready}, 200 if ready else 503)
 
     async def _config_script(self, request: Request) -> Response:
@@ -236,10 +246,6 @@ class Service:
         return Response(
             self._metrics.text(*self._backlog.counts()), media_type=self._metrics.media_type
         )
-
-
-async def _answer_live(_request: Request) -> Response:
-    return JSONResponse({"live": True})
 
 
 def _get(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:

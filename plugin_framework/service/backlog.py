@@ -107,6 +107,10 @@ class Backlog:
 
     ``limit`` is how many subtasks there may be, those that run included. ``on_ended`` is called
     when the end of one that never ran is in the journal.
+
+    Attributes:
+        draining: nothing more is accepted or started.
+        problem: why the last write failed, if it did.
     """
 
     def __init__(
@@ -124,6 +128,7 @@ class Backlog:
         self._inbox: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._unwritten: list[_Change] = []
         self.draining = False
+        self.problem: JournalError | None = None
         self._load()
         self._writer = threading.Thread(target=self._write, daemon=True, name="backlog")
         self._writer.start()
@@ -272,12 +277,14 @@ class Backlog:
             answers = self._plan(changes, written, fresh)
             self._kept.write(written)
         except JournalError as error:
+            self.problem = error
             log.exception("what was accepted cannot be kept")
             for change in changes:
                 if isinstance(change, _Add | _Remember):
                     change.reply.set_exception(error)
             self._unwritten = [one for one in changes if isinstance(one, _Remove)]
             return
+        self.problem = None
         with self._changed:
             self._entries.update(fresh)
             for entry in fresh.values():

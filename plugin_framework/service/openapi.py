@@ -36,8 +36,10 @@ def document(plugins: Mapping[str, Schema], *, payments: bool) -> dict[str, Any]
     # Its own definitions are referred to from its root.
     definitions = dict(only.get("$defs", {}))
     config = _moved({key: value for key, value in only.items() if key != "$defs"})
-    named: Schema = {"plugin": {"type": "string", "enum": list(plugins)}}
-    must_name = ["plugin"] if len(plugins) > 1 else []
+    several = len(plugins) > 1
+    may_be_null = [] if several else [None]
+    named: Schema = {"plugin": {"enum": [*plugins, *may_be_null]}}
+    must_name = ["plugin"] if several else []
     paths = {
         "/api/plugin/create_task": _post(
             "Accept a subtask; it is on disk when this is answered, and runs afterwards.",
@@ -48,15 +50,19 @@ def document(plugins: Mapping[str, Schema], *, payments: bool) -> dict[str, Any]
                 "input_files": {},
                 **named,
             },
-            ["subtask_id", "config", *must_name],
+            ["subtask_id", *must_name],
         ),
         "/api/plugin/manage_task": _post(
             "Resume (1), pause (2) or cancel (4) a subtask. Code 1: it is unknown, or has ended.",
-            {"subtask_id": _ID, "status": {"type": "integer", "enum": [1, 2, 4]}, **named},
+            {
+                "subtask_id": _ID,
+                "status": {"type": "integer", "enum": [1, 2, 4]},
+                "plugin": {"enum": [*plugins, None]},
+            },
             ["subtask_id", "status"],
         ),
         "/api/plugin/health": _health(list(plugins)),
-        "/live": _plain("Whether the process answers.", "200"),
+        "/live": _plain("Whether the process can go on.", "200", "503"),
         "/ready": _plain("Whether subtasks are accepted.", "200", "503"),
     }
     if payments:

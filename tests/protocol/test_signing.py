@@ -9,6 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugin_framework.protocol.signing import (
+    MEMORY_SECONDS,
+    Inbound,
+    NotSignedError,
+    Seen,
     canonical_query,
     sign,
     signature_headers,
@@ -87,6 +91,7 @@ def test_a_timestamp_is_valid_for_300_seconds_either_way(offset: int, valid: boo
         "1_7",
         "0x11",
         "17.0",
+        "017",
         "nan",
         "inf",
         "\uff11\uff17",
@@ -95,3 +100,72 @@ def test_a_timestamp_is_valid_for_300_seconds_either_way(offset: int, valid: boo
 )
 def test_a_malformed_timestamp_is_not_valid(text: str) -> None:
     assert not timestamp_is_valid(text, 17)
+
+
+NOW = 1_700_000_000.0
+
+
+def headers_of(query: dict[str, str], body: bytes) -> list[tuple[bytes, bytes]]:
+    made = signature_headers("key", "secret", query, body, int(NOW))
+    return [(name.lower().encode(), value.encode()) for name, value in made.items()]
+
+
+@given(queries, st.binary(max_size=40))
+def test_what_one_side_signs_the_other_takes(query: dict[str, str], body: bytes) -> None:
+    inbound = Inbound("key", ["newer", "secret"])
+    number = inbound.check(headers_of(query, body), query, body, NOW)
+    assert -(2**63) <= number < 2**63
+    with pytest.raises(NotSignedError):
+        inbound.check(headers_of(query, body), query, body + b"x", NOW)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=12), st.binary(max_size=12)), max_size=5))
+def test_no_headers_but_the_right_ones_are_taken(headers: list[tuple[bytes, bytes]]) -> None:
+    with pytest.raises(NotSignedError):
+        Inbound("key", ["secret"]).check(headers, {}, b"{}", NOW)
+    doubled = [*headers_of({}, b"{}"), *headers_of({}, b"{}")[2:]]
+    with pytest.raises(NotSignedError, match="once"):
+        Inbound("key", ["secret"]).check(doubled, {}, b"{}", NOW)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_call_is_taken_once_within_twice_the_window() -> None:
+    clock = Clock()
+    seen = Seen(clock=clock)
+    for number in range(100):
+        seen.take(number)
+        clock.now += 5.9
+    with pytest.raises(NotSignedError):
+        seen.take(0)
+    clock.now += 2 * MEMORY_SECONDS
+    seen.take(0)
+
+
+def test_what_is_remembered_is_bounded_and_room_is_made() -> None:
+    clock = Clock()
+    seen = Seen(limit=10, clock=clock)
+    for number in range(10):
+        seen.take(number)
+    with pytest.raises(OverflowError):
+        seen.take(10)
+    clock.now += 2 * MEMORY_SECONDS
+    seen.take(10)
+
+
+def test_what_was_taken_before_a_start_is_remembered_as_long() -> None:
+    clock = Clock()
+    seen = Seen(clock=clock)
+    seen.remember([(1, 10.0), (2, MEMORY_SECONDS - 1)])
+    for number in (1, 2):
+        with pytest.raises(NotSignedError):
+            seen.take(number)
+    clock.now += MEMORY_SECONDS - 20
+    with pytest.raises(NotSignedError):
+        seen.take(1)

@@ -117,9 +117,9 @@ class Caller:
         finally:
             connection.close()
 
-    def raw(self, data: bytes) -> bytes:
-        """What comes back, until the other side closes or has answered whole."""
-        with socket.create_connection(self.address, timeout=DEADLINE) as connection:
+    def raw(self, data: bytes, *, seconds: float = DEADLINE) -> bytes:
+        """Status and body of the first answer to these bytes."""
+        with socket.create_connection(self.address, timeout=seconds) as connection:
             connection.sendall(data)
             answer = http.client.HTTPResponse(connection)
             answer.begin()
