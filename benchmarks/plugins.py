@@ -51,3 +51,24 @@ class Wait(DatahubPlugin):
             Wait.waiting += 1
         while not self.over.wait(5):
             ctx.checkpoint()
+
+
+class SmallFiles(DatahubPlugin):
+    """Leaves ``files`` files, or uploads each by hand."""
+
+    class Config(PluginConfig):
+        """``size`` in bytes."""
+
+        files: int
+        size: int
+        by_hand: bool
+
+    def process(self, ctx: TaskContext[Config]) -> None:
+        """Make the files."""
+        data = bytes(ctx.config.size)
+        folder = ctx.work_dir if ctx.config.by_hand else ctx.output_dir
+        for number in range(ctx.config.files):
+            path = folder / f"{number:04}.bin"
+            path.write_bytes(data)
+            if ctx.config.by_hand:
+                ctx.upload(path)
