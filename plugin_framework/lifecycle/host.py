@@ -13,6 +13,7 @@ from plugin_framework.errors import LocalFileError
 from plugin_framework.isolation.session import Ending, Verdict
 from plugin_framework.journal.journal import Journal
 from plugin_framework.lifecycle.folders import safe_file_name
+from plugin_framework.lifecycle.hold import Hold
 from plugin_framework.lifecycle.open_outputs import OpenOutputs
 from plugin_framework.lifecycle.progress import Progress
 from plugin_framework.lifecycle.uploading import Going, Transferred, Uploads
@@ -42,6 +43,10 @@ class Owner(Protocol):
     def pausing(self) -> bool:
         """Whether the task is to be paused, or is."""
 
+    @property
+    def paused_for(self) -> int | None:
+        """The number of the signal that pauses it, if one does."""
+
     def check(self) -> None:
         """Raise TaskCancelled if the task is to stop."""
 
@@ -58,8 +63,8 @@ class Owner(Protocol):
 class _Holding:
     """What transfers need of the run: they wait while its work is held at a checkpoint.
 
-    Not before it is, and not once it is to go on: the hooks of a pause may move files. Not once the
-    work has ended either, though threads of it may be held.
+    Not before it is, and not once it is to go on: the hooks of a pause may move files. Once the
+    work has ended, though threads of it may be held, a ``Hold`` holds what it left.
     """
 
     def __init__(self, owner: Owner) -> None:
@@ -234,7 +239,13 @@ class SupervisorHost:
         def moved(share: float) -> None:
             self._owner.progressed(self._progress.uploaded(share))
 
-        self._uploads.rest(self._work_dir / "output", moved)
+        hold = Hold(lambda: self._owner.pausing, self._owner.stopped, self._owner.confirm)
+        # What a signal pauses has its grace period to end by itself.
+        self._uploads.rest(
+            self._work_dir / "output",
+            moved,
+            check=lambda: hold.check(begin=self._owner.paused_for is None),
+        )
 
     def _downloading(self, name: str) -> Callable[[int, int], None]:
         def progress(count: int, total: int) -> None:

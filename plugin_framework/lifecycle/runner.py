@@ -53,7 +53,7 @@ class Run:
         self._over = False
         self.pausing = self._delivering = False
         self._shutting_down = False
-        self._paused_for: int | None = None
+        self.paused_for: int | None = None
         self._attempt = 0
         self._told_percent = -1
         self._work_dir = work_dir_of(self._settings.state_dir, task.subtask_id)
@@ -186,7 +186,7 @@ class Run:
             stop.error if stop else self._verdict.error if self._verdict else None,
             delivery.done,
             self._attempt,
-            stop.signal if stop else self._paused_for,
+            stop.signal if stop else self.paused_for,
         )
 
     def _outputs(self) -> tuple[UploadedFile, ...]:
@@ -279,7 +279,7 @@ class Run:
 
     def resume(self) -> None:
         """Let a paused task go on, unless a signal paused it."""
-        if self._paused_for is None:
+        if self.paused_for is None:
             self._hold(pausing=False)
 
     def _hold(self, *, pausing: bool) -> None:
@@ -329,7 +329,7 @@ class Run:
         if again:
             self._watch.end_within(0, then_kill=AT_ONCE_SECONDS)
         elif policy in {"pause", "leave"}:
-            self._paused_for = number
+            self.paused_for = number
             self.pause()
             held = self._reporter.status is TaskStatus.PAUSED
             self._watch.end_within(0 if held else grace)
@@ -346,11 +346,11 @@ class Run:
 
     def confirm(self, status: TaskStatus) -> None:
         """See host.Owner."""
-        leaving = self._paused_for is not None and self._settings.on_shutdown == "leave"
+        leaving = self.paused_for is not None and self._settings.on_shutdown == "leave"
         if not leaving:
             self._reporter.report(status)
         self._watch.expect_progress(expected=status is TaskStatus.RUNNING)
-        if status is TaskStatus.PAUSED and self._paused_for is not None:
+        if status is TaskStatus.PAUSED and self.paused_for is not None:
             self._watch.end_within(0)
 
     def progressed(self, percent: int) -> None:
@@ -401,10 +401,10 @@ class Run:
             # What it returned stands, unless it is being stopped.
             self._changed.wait_for(lambda: not self._storing or self._stop or self._shutting_down)
             self._changed.wait_for(lambda: not self._storing, TERM_TO_KILL_SECONDS)
-            suspended = self._paused_for is not None and self._watch.forced
+            suspended = self.paused_for is not None and self._watch.forced
             undecided = self._stop is None and self._verdict is None and not self._deciding
             if suspended and undecided:
-                self._suspend(self._paused_for or 0)
+                self._suspend(self.paused_for or 0)
                 return
         self._fail(cause)
 

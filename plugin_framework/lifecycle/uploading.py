@@ -122,11 +122,13 @@ class Uploads:
         """Store a file while it is written."""
         return self._store(path, name, going, growing=file)
 
-    def rest(self, folder: Path, moved: Callable[[float], None]) -> None:
+    def rest(
+        self, folder: Path, moved: Callable[[float], None], *, check: Callable[[], None]
+    ) -> None:
         """Store the files below a folder that are not stored yet, many at once.
 
-        ``moved`` is told the share (0 to 1) that is in storage, in the calling thread. The first
-        error ends it, and names its file.
+        ``moved`` is told the share (0 to 1) that is in storage, in the calling thread; nothing
+        starts while ``check`` blocks. The first error ends it, and names its file.
 
         Raises:
             DatahubError: something is no file, cannot be read, or cannot be stored.
@@ -152,7 +154,7 @@ class Uploads:
 
         def tick() -> None:
             moved(batch.share)
-            self._owner.check()
+            check()
 
         files = min(FILES_PER_PART * self._width.most, MOST_FILES)
         run_all(left, store, width=Width(files), tick=tick)

@@ -247,7 +247,7 @@ class TaskContext(Generic[ConfigT_co]):
         if not name or (size is not None and size < 0):
             raise ValueError("an output needs a name, and a size that is not negative")
         self.checkpoint()
-        return OutputFile(self._host, name, size, self.checkpoint)
+        return OutputFile(self._host, name, size, self._held_meanwhile)
 
     # Progress and control
 

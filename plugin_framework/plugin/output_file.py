@@ -33,13 +33,18 @@ class OutputFile(io.BufferedWriter):
     """
 
     def __init__(
-        self, host: OutputHost, name: str, size: int | None, checkpoint: Callable[[], None]
+        self,
+        host: OutputHost,
+        name: str,
+        size: int | None,
+        waiting: Callable[[Callable[[], object]], object],
     ) -> None:
+        """``waiting`` makes a call that may take long, and lets a pause take hold meanwhile."""
         super().__init__(io.FileIO(host.open_output(name, size), "w"), BUFFER)
         self._host = host
         self._name = name
         self._sized = size is not None
-        self._checkpoint = checkpoint
+        self._waiting = waiting
         self._process = os.getpid()
 
     def seekable(self) -> bool:
@@ -74,11 +79,10 @@ class OutputFile(io.BufferedWriter):
             return
         try:
             super().close()
-            self._checkpoint()
+            self._waiting(lambda: self._host.close_output(self._name))
         except BaseException:
             self._host.discard_output(self._name)
             raise
-        self._host.close_output(self._name)
 
     def discard(self) -> None:
         """Close the file, and store nothing."""

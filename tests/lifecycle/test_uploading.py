@@ -132,7 +132,7 @@ def test_files_overlap_over_kept_connections(
         dialogue.serve()
 
     storage.script("PUT", "", *[together] * FILES)
-    uploads.rest(folder, shares.append)
+    uploads.rest(folder, shares.append, check=Owner().check)
     assert datahub.count(INIT) == datahub.count(COMPLETE) == len(storage.requests) == FILES
     assert len({request.peer for request in storage.requests}) <= WIDTH
     assert datahub.server.connections <= 4 * WIDTH
@@ -141,26 +141,26 @@ def test_files_overlap_over_kept_connections(
         content = storage.objects[f"/{path.name}"].content
         assert content[0 : len(content)] == path.read_bytes()
     assert shares[-1] == 1.0
-    uploads.rest(folder, shares.append)
+    uploads.rest(folder, shares.append, check=Owner().check)
     assert datahub.count(INIT) == FILES, "what is stored is not stored again"
 
 
 def test_the_first_error_ends_it_and_names_its_file(
-    uploads: Uploads, datahub: Datahub, storage: StorageServer, folder: Path
+    uploads: Uploads, datahub: Datahub, storage: StorageServer, folder: Path, owner: Owner
 ) -> None:
     storage.script("PUT", "/file-09", refuses(403, "SignatureDoesNotMatch"))
     with pytest.raises(StorageError, match=r"file-09.*SignatureDoesNotMatch") as caught:
-        uploads.rest(folder, lambda _share: None)
+        uploads.rest(folder, lambda _share: None, check=owner.check)
     assert "SECRET" not in str(caught.value)
     assert datahub.count(INIT) <= 10 + 4 * WIDTH
 
 
 def test_a_file_that_datahub_refuses_is_named(
-    uploads: Uploads, datahub: Datahub, folder: Path
+    uploads: Uploads, datahub: Datahub, folder: Path, owner: Owner
 ) -> None:
     datahub.refused = "file-11"
     with pytest.raises(RejectedError, match=r"^file-11: ") as caught:
-        uploads.rest(folder, lambda _share: None)
+        uploads.rest(folder, lambda _share: None, check=owner.check)
     assert caught.value.code == 1
 
 
@@ -175,6 +175,6 @@ def test_a_cancel_ends_all_that_is_under_way(
 
     threading.Thread(target=cancel).start()
     with pytest.raises(TaskCancelled):
-        uploads.rest(folder, lambda _share: None)
+        uploads.rest(folder, lambda _share: None, check=owner.check)
     assert datahub.count(COMPLETE) == 0
     assert datahub.count(INIT) <= 4 * WIDTH
