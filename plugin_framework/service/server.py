@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,9 @@ from plugin_framework.settings import Settings
 
 BACKLOG = 2048
 """Connections that wait to be accepted."""
+
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter from the others."""
 
 START_SECONDS = 10.0
 """How long the start of a subtask tries to reach Datahub before it is put off."""
@@ -188,6 +192,8 @@ class _Running:
                 timeout_graceful_shutdown=CLOSE_SECONDS,
             )
         )
+        # The thread that writes wakes for moments, and need not wait for the one that reads.
+        sys.setswitchinterval(SWITCH_SECONDS)
         self._dispatcher.start()
         self._redelivery.start()
         try:
