@@ -73,20 +73,23 @@ def list_command(*, everything: bool, as_json: bool) -> None:
 def show_command(subtask_id: str, html: Path | None, *, as_json: bool) -> None:
     """Show what happened to subtask ID, in order.
 
-    Attempts, statuses, transfers, heartbeats, and when Datahub had each report.
+    Attempts, statuses, transfers, heartbeats, and when Datahub had each report; then the files that
+    it has in storage, with size and SHA-256.
     """
-    from plugin_framework.cli.timeline import lines  # noqa: PLC0415 - loaded late
+    from plugin_framework.cli.timeline import lines, manifest  # noqa: PLC0415 - loaded late
     from plugin_framework.cli.timeline_page import page  # noqa: PLC0415 - loaded late
 
     with _to_look() as journal, own_stdout() as say:
         (record,) = _named(journal, [subtask_id])
         events = journal.timeline.events(subtask_id)
+        outputs = [asdict(one) for one in journal.uploads.outputs(subtask_id)]
         if html is not None:
             _write(html, page(record, events))
         if as_json:
-            say(json.dumps({**asdict(record), "events": [asdict(one) for one in events]}, indent=2))
+            listed = {"events": [asdict(one) for one in events], "outputs": outputs}
+            say(json.dumps({**asdict(record), **listed}, indent=2))
         elif html is None:
-            say("\n".join(lines(record, events)))
+            say("\n".join([*lines(record, events), *manifest(outputs)]))
 
 
 @journal_command.command("deliver")

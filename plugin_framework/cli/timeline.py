@@ -56,6 +56,17 @@ def lines(record: Record, events: Sequence[Event]) -> Iterator[str]:
         yield f"{moment(event.at)}  {event.at - began:>+{width}.3f}  {describe(event, began)}"
 
 
+def manifest(outputs: Sequence[Detail]) -> Iterator[str]:
+    """A line for each file that is in storage, if there are any: its SHA-256, bytes and name."""
+    if outputs:
+        width = max(len("bytes"), *(len(str(output["size"])) for output in outputs))
+        yield ""
+        yield f"{'sha256':<64}  {'bytes':>{width}}  output"
+        for output in outputs:
+            name = plain(output["name"])
+            yield f"{output['sha256'] or '-':<64}  {output['size']:>{width}}  {name}"
+
+
 def describe(event: Event, began: float) -> str:
     """An event in words; ``began`` is when the first one was."""
     known = _WORDS.get(event.kind)

@@ -212,9 +212,7 @@ class Database(Readable):
             self._guard.close()
 
     @contextmanager
-    def write(
-        self, *, durable: bool = True, patient: bool = False
-    ) -> Iterator[sqlite3.Connection]:
+    def write(self, *, durable: bool = True, patient: bool = False) -> Iterator[sqlite3.Connection]:
         """The connection in a transaction, which is on disk when this is left without an error.
 
         One that is not ``durable`` survives the process, and is on disk with the next one that is.

@@ -18,7 +18,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from plugin_framework.journal.database import Database
+from plugin_framework.journal.database import Database, Readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,27 @@ class Output:
     sha256: str | None
 
 
-class UploadLog:
+class Manifests:
+    """The outputs of all subtasks, to read."""
+
+    def __init__(self, database: Readable) -> None:
+        self._read_from = database
+
+    def outputs(self, subtask_id: str) -> list[Output]:
+        """All files of a subtask that are in storage, by name, whichever attempt sent them."""
+        with self._read_from.read() as db:
+            rows = db.execute(
+                "SELECT name, size, sha256 FROM outputs WHERE subtask_id = ? ORDER BY name",
+                (subtask_id,),
+            ).fetchall()
+        return [Output(*row) for row in rows]
+
+
+class UploadLog(Manifests):
     """The uploads of all subtasks, by subtask and file name."""
 
     def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self._db = database
 
     def find(self, subtask_id: str, name: str) -> KeptUpload | None:
@@ -143,15 +160,6 @@ class UploadLog:
                 " VALUES (?, ?, ?, ?)",
                 (subtask_id, output.name, output.size, output.sha256),
             )
-
-    def outputs(self, subtask_id: str) -> list[Output]:
-        """All files of a subtask that are in storage, by name, whichever attempt sent them."""
-        with self._db.read() as db:
-            rows = db.execute(
-                "SELECT name, size, sha256 FROM outputs WHERE subtask_id = ? ORDER BY name",
-                (subtask_id,),
-            ).fetchall()
-        return [Output(*row) for row in rows]
 
     def forget(self, subtask_id: str) -> None:
         """The subtask has ended: to its uploads there is nothing to add. The outputs stay."""

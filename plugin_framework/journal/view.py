@@ -23,6 +23,7 @@ from plugin_framework.journal.journal import Journal
 from plugin_framework.journal.ownership import LARGEST_EMPTY, has_log, open_unchanged
 from plugin_framework.journal.records import Records
 from plugin_framework.journal.timeline import Events
+from plugin_framework.journal.uploads import Manifests
 
 
 class View:
@@ -36,6 +37,7 @@ class View:
         self._db = _Unchanged(path)
         self.timeline = Events(self._db)
         self.records = Records(self._db)
+        self.uploads = Manifests(self._db)
 
     def close(self) -> None:
         """Close the file."""

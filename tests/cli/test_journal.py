@@ -81,6 +81,15 @@ def settle(state: Path, subtask: str, fate: str, days_ago: float) -> None:
         )
 
 
+def test_what_a_subtask_has_in_storage_is_shown(hub: StrictDatahub, state: Path) -> None:
+    state.mkdir()
+    assert run(plugins.OneOutput, hub, state, isolation="thread").exit_code == 0
+    sha256 = hashlib.sha256(b"one").hexdigest()
+    assert f"\n{sha256}      3  one\n" in f"{journal(state, 'show', SUBTASK).out}\n"
+    shown = json.loads(journal(state, "show", SUBTASK, "--json").out)
+    assert shown["outputs"] == [{"name": "one", "size": 3, "sha256": sha256}]
+
+
 def test_a_kept_result_is_listed_and_delivered_without_running_anything(
     hub: StrictDatahub, state: Path
 ) -> None:
