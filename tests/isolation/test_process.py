@@ -23,6 +23,7 @@ from plugin_framework.errors import (
 from plugin_framework.isolation.process import ProcessIsolation, ProcessWorker, WorkerExit
 from plugin_framework.plugin.loader import PluginRef, ref_of
 from plugin_framework.protocol.models import TaskStatus
+from plugin_framework.transfer.refusals import UrlExpiredError
 from tests.isolation.hostile import FailsToStart, Hostile
 from tests.isolation.recording_host import DEADLINE, RecordingHost, facts
 
@@ -313,6 +314,16 @@ def test_an_error_of_the_host_is_raised_where_it_was_asked(
     isolation.start(facts(tmp_path, {"do": "ask"}), host, host.exited)
     host.wait()
     assert host.ending.error == "StorageError: gone"
+
+
+def test_a_private_kind_of_error_comes_as_the_public_one_it_is(
+    isolation: ProcessIsolation, tmp_path: Path
+) -> None:
+    host = RecordingHost()
+    host.error = UrlExpiredError("expired", status=403, code="AccessDenied")
+    isolation.start(facts(tmp_path, {"do": "ask"}), host, host.exited)
+    host.wait()
+    assert host.ending.error == "StorageError: expired"
 
 
 def test_an_ending_that_cannot_be_kept_ends_the_process(
