@@ -8,7 +8,18 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 TABLE = TESTS.parent / "docs" / "explanation" / "faults.md"
-FAULTS = [*range(1, 16), *range(20, 39), *range(40, 51), *range(60, 65), 80, 81, 82, 84]
+FAULTS = [
+    *range(1, 16),
+    *range(20, 39),
+    *range(40, 51),
+    *range(60, 65),
+    80,
+    81,
+    82,
+    84,
+    *range(86, 90),
+    91,
+]
 
 
 def rows() -> dict[int, list[str]]:

@@ -211,3 +211,17 @@ def test_with_thread_isolation_all_is_the_same(hub: Hub, tmp_path: Path) -> None
         payment = {"tx_hash": "0x1", "subtask_id": "threaded"}
         assert service.call.post("/api/plugin/payment", payment).fate == (200, 0)
         assert PLUGINS.encode() not in service.call.send("GET", "/openapi.json", b"", {}).raw
+
+
+def test_no_other_plugin_is_imported(hub: Hub, tmp_path: Path) -> None:
+    """Row 91: an installed package that is not asked for runs no code."""
+    site = tmp_path / "site"
+    declared = site / "other-1.0.dist-info"
+    declared.mkdir(parents=True)
+    (declared / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (declared / "entry_points.txt").write_text("[datahub.plugins]\nother = other_plugin:Other\n")
+    (site / "other_plugin.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w').close()\n")
+    with ServiceProcess(tmp_path, hub.url, "Counts", PYTHONPATH=str(site)) as service:
+        assert service.call.create("alone", {}).fate == (200, 0)
+        hub.told("alone", 1, 3)
+    assert not (tmp_path / "imported").exists()
