@@ -246,10 +246,8 @@ function configRules(given) {
 
   function isMultiple(value, step, type) {
     if (!Number.isFinite(value)) return true;
-    const rest = Math.abs(value % step);
-    if (type === "integer") return rest === 0;
-    const tolerance = Math.abs(value) / 1e9;
-    return rest <= tolerance || Math.abs(rest - step) <= tolerance;
+    if (type === "integer") return value % step === 0;
+    return Math.abs(Math.round(value / step) * step - value) <= 1e-9;
   }
 
   function formatted(schema, value, place, accepts) {

@@ -25,6 +25,20 @@ const ANYWHERE = {
   v: "\\v",
 };
 
+const POSIX = {
+  __proto__: null,
+  alnum: "0-9A-Za-z",
+  alpha: "A-Za-z",
+  blank: "\\t ",
+  digit: "0-9",
+  lower: "a-z",
+  punct: "!-\\/:-@\\[-`{-~",
+  space: "\\t-\\r ",
+  upper: "A-Z",
+  word: "0-9A-Za-z_",
+  xdigit: "0-9A-Fa-f",
+};
+
 // The same pattern as a RegExp, or null where there is none that surely means the same.
 function compiled(pattern) {
   const flags = /^\(\?([is]+)\)/.exec(pattern);
@@ -42,7 +56,7 @@ const TOKENS = new RegExp(
     /\\(?:x\{[0-9A-Fa-f]+\}|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|[pP](?:\{\w+\}|\w)|[^])/, // escapes
     /\(\?P?<(?=\w)|\(\?(?:<?[=!]|:)?/, // how groups open
     /\{\d+(?:,\d*)?\}/, // how often
-    /\[\^?\]?|&&|--|~~/, // classes; one that begins with a bracket holds it
+    /\[:\^?\w+:\]|\[\^?\]?|&&|--|~~/, // classes; one that begins with a bracket holds it
     /[^]/,
   ]
     .map((part) => part.source)
@@ -68,17 +82,18 @@ function outsideClass(token, dot) {
   if (token.startsWith("(?P")) return "(?<";
   if (token === "]" || token === "}") return `\\${token}`;
   if (/^\[\^?\]$/.test(token)) return `${token.slice(0, -1)}\\]`;
-  return token[0] === "\\" ? (OUTSIDE_CLASS[token[1]] ?? escaped(token)) : token;
+  return token[0] === "\\" ? (OUTSIDE_CLASS[token[1]] ?? escaped(token, false)) : token;
 }
 
 function insideClass(token) {
+  if (token.startsWith("[:")) return POSIX[token.slice(2, -2)] ?? null;
   // Nested classes and operations on sets are Rust's alone.
   if (token[0] === "[" || ["&&", "--", "~~"].includes(token)) return null;
   if (token === "\\w") return WORD;
-  return token[0] === "\\" ? escaped(token) : token;
+  return token[0] === "\\" ? escaped(token, true) : token;
 }
 
-function escaped(token) {
+function escaped(token, inClass) {
   const letter = token[1];
   if (letter === "x" || letter === "u" || letter === "p" || letter === "P") {
     if (token.startsWith("\\x{")) return `\\u${token.slice(2)}`;
@@ -86,5 +101,5 @@ function escaped(token) {
   }
   if (Object.hasOwn(ANYWHERE, letter)) return ANYWHERE[letter];
   if (/[\p{L}\p{N}]/u.test(letter)) return null;
-  return /[$^\\.*+?()[\]{}|/-]/u.test(letter) ? `\\${letter}` : letter;
+  return /[$^\\.*+?()[\]{}|/]/u.test(letter) || (inClass && letter === "-") ? token : letter;
 }
