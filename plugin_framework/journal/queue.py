@@ -143,8 +143,12 @@ class Queue:
             ).fetchall()
         return [subtask_id for (subtask_id,) in rows]
 
-    def calls_since(self, moment: float) -> list[tuple[int, float]]:
-        """The calls taken since then, with their times in Unix seconds; older are forgotten."""
-        with self._db.write(durable=False) as db:
-            db.execute("DELETE FROM calls WHERE at < ?", (moment,))
+    def calls(self) -> list[tuple[int, float]]:
+        """The calls that are remembered, with their times in Unix seconds."""
+        with self._db.read() as db:
             return db.execute("SELECT call_id, at FROM calls").fetchall()
+
+    def forget_calls(self, before: float) -> None:
+        """Forget the calls taken before a time in Unix seconds."""
+        with self._db.write(durable=False) as db:
+            db.execute("DELETE FROM calls WHERE at < ?", (before,))

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,12 +23,16 @@ from plugin_framework.journal.queue import Accepted, Changes, Ended, Queue
 from plugin_framework.lifecycle.control import Controlled
 from plugin_framework.protocol.client import status_report
 from plugin_framework.protocol.models import TaskStatus
+from plugin_framework.protocol.signing import MEMORY_SECONDS
 from plugin_framework.service.answers import BUSINESS_ERROR, Refused
 
 log = logging.getLogger("datahub.service")
 
 AT_ONCE = 1000
 """Changes that are written in one transaction."""
+
+TIDY_SECONDS = 10.0
+"""Between two times that old calls are forgotten."""
 
 Addition = Literal["accepted", "known", "busy", "draining"]
 RUNNING, PAUSED, CANCELLED = TaskStatus.RUNNING, TaskStatus.PAUSED, TaskStatus.CANCELLED
@@ -127,6 +132,7 @@ class Backlog:
         self._place = 0
         self._inbox: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._unwritten: list[_Change] = []
+        self._tidy_at = 0.0
         self.draining = False
         self.problem: JournalError | None = None
         self._load()
@@ -184,9 +190,14 @@ class Backlog:
             return True
 
     def put_back(self, entry: Entry, seconds: float) -> None:
-        """Nothing was run: have it taken again after a while."""
+        """Nothing was run: have it taken again after a while, unless it was cancelled meanwhile."""
         with self._changed:
-            entry.state, entry.run = "waiting", None
+            entry.run = None
+            if entry.wanted is CANCELLED:
+                ended = _ended(entry.subtask_id, CANCELLED, None)
+                self._inbox.put(_Remove(entry.subtask_id, ended))
+                return
+            entry.state = "waiting"
             heapq.heappush(self._later, (time.monotonic() + seconds, entry.place, entry.subtask_id))
             self._changed.notify_all()
 
@@ -265,8 +276,16 @@ class Backlog:
             for change in known:
                 if isinstance(change, _Manage):
                     self._settle_manage(change)
+            self._tidy()
             if None in changes:
                 return
+
+    def _tidy(self) -> None:
+        """Have calls forgotten that are too old to be valid again."""
+        if time.monotonic() >= self._tidy_at:
+            self._tidy_at = time.monotonic() + TIDY_SECONDS
+            with suppress(JournalError):  # it is only room
+                self._kept.forget_calls(time.time() - MEMORY_SECONDS)
 
     def _commit(self, changes: list[_Change]) -> None:
         changes, self._unwritten = [*self._unwritten, *changes], []
@@ -383,6 +402,8 @@ class Backlog:
             if entry.state == "waiting":
                 self._queue(entry)
                 self._changed.notify_all()
+        if change.status is CANCELLED:
+            self._drop(entry, [])  # it may just have been put back
 
     def _drop(self, entry: Entry, calls: list[int]) -> bool:
         """End a subtask that waits; False for one that runs."""

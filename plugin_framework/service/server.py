@@ -174,7 +174,8 @@ class _Running:
             made.enter_context(closing(served.checks))
         seen = Seen()
         now = time.time()
-        kept = self._journal.queue.calls_since(now - MEMORY_SECONDS)
+        self._journal.queue.forget_calls(now - MEMORY_SECONDS)
+        kept = self._journal.queue.calls()
         seen.remember((number, max(now - at, 0)) for number, at in kept)
         service = Service(plugins, self._backlog, Admission(self._inbound, seen), self._metrics)
         server = _Server(

@@ -48,7 +48,7 @@ def test_changes_are_made_together_or_not_at_all(journal: Journal) -> None:
     with pytest.raises(JournalError):
         journal.queue.write(Changes(added=[accepted(2, "b"), accepted(3, "a")], calls=[7]))
     assert [one.subtask_id for one in journal.queue.waiting()] == ["a"]
-    assert journal.queue.calls_since(0) == []
+    assert journal.queue.calls() == []
     # What is removed makes room for what is added with it.
     journal.queue.write(Changes(added=[accepted(2, "a")], removed=["a"]))
     assert [one.place for one in journal.queue.waiting()] == [2]
@@ -69,6 +69,8 @@ def test_the_end_of_what_never_ran_is_there_to_be_delivered(journal: Journal) ->
 def test_calls_are_remembered_for_a_while(journal: Journal) -> None:
     journal.queue.write(Changes(calls=[1, -(2**63), 2**63 - 1]))
     journal.queue.write(Changes(calls=[1]))
-    kept = journal.queue.calls_since(time.time() - 60)
+    journal.queue.forget_calls(time.time() - 60)
+    kept = journal.queue.calls()
     assert sorted(number for number, _ in kept) == [-(2**63), 1, 2**63 - 1]
-    assert journal.queue.calls_since(time.time() + 60) == []
+    journal.queue.forget_calls(time.time() + 60)
+    assert journal.queue.calls() == []

@@ -11,15 +11,20 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 DEADLINE = 60.0
+DOWN = 500
 
 
 class Hub:
-    """``statuses`` holds what each subtask was reported as; a result counts as 3."""
+    """``statuses`` holds what each subtask was reported as; a result counts as 3.
+
+    It answers 500 while it is ``down``, and refuses every status of what is ``refused``.
+    """
 
     def __init__(self) -> None:
         self.statuses: dict[str, list[int]] = defaultdict(list)
         self.results: dict[str, Any] = {}
         self.refused: set[str] = set()
+        self.down = False
         self._changed = threading.Condition()
         self._server = _Server(("127.0.0.1", 0), _handler_of(self))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -44,6 +49,8 @@ class Hub:
     def take(self, path: str, content: dict[str, Any]) -> tuple[int, Any]:
         """Apply a call; the envelope's code and data."""
         with self._changed:
+            if self.down:
+                return DOWN, None
             if path == "/api/task/notify":
                 known = self.statuses.get(content["task_id"], [0])
                 return 0, {"status": known[-1] if known else 0}
@@ -63,6 +70,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A service that was killed: nothing to say."""
+
 
 def _handler_of(hub: Hub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
@@ -80,7 +90,7 @@ def _handler_of(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def _answer(self, path: str, content: dict[str, Any]) -> None:
             code, data = hub.take(path, content)
             said = json.dumps({"code": code, "msg": "", "data": data}).encode()
-            self.send_response(200)
+            self.send_response(500 if code == DOWN else 200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(said)))
             self.end_headers()

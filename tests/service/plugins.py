@@ -58,8 +58,14 @@ class OtherWaits(Waits):
 
 
 class Hangs(DatahubPlugin):
-    """Never checks in."""
+    """Never checks in; appends to the file ``note`` when it begins."""
+
+    class Config(PluginConfig):
+        note: str = ""
 
     def process(self, ctx: TaskContext[Any]) -> None:
+        if ctx.config.note:
+            with Path(ctx.config.note).open("a") as order:
+                order.write(f"{ctx.subtask_id}\n")
         while True:
             pass

@@ -80,8 +80,8 @@ def test_what_runs_is_paused_resumed_and_cancelled(hub: Hub, tmp_path: Path) -> 
 
 def test_a_hanging_plugin_is_cancelled_by_force(hub: Hub, tmp_path: Path) -> None:
     with ServiceProcess(tmp_path, hub.url, "Hangs", DATAHUB_GRACE_SECONDS="0.2") as service:
-        service.call.create("hanging", {})
-        hub.told("hanging", 1)
+        service.call.create("hanging", {"note": str(tmp_path / "order")})
+        begun(tmp_path, 1)
         assert service.call.manage("hanging", 4).fate == (200, 0)
         hub.told("hanging", 1, 4)
 

@@ -115,8 +115,8 @@ def test_a_signal_drains(policy: str, status: int, hub: Hub, tmp_path: Path) -> 
 
 def test_while_draining_it_answers_and_takes_nothing_new(hub: Hub, tmp_path: Path) -> None:
     with ServiceProcess(tmp_path, hub.url, "Hangs", DATAHUB_GRACE_SECONDS="60") as service:
-        service.call.create("stays", {})
-        hub.told("stays", 1)
+        service.call.create("stays", {"note": str(tmp_path / "order")})
+        begun(tmp_path, 1)
         service.process.send_signal(signal.SIGTERM)
         service.wait_for_line("SIGTERM: no more subtasks are taken")
         assert service.call.health().body["status"] == "draining"
@@ -124,7 +124,8 @@ def test_while_draining_it_answers_and_takes_nothing_new(hub: Hub, tmp_path: Pat
         assert service.call.send("GET", "/live", b"", {}).status == 200
         assert service.call.create("refused", {}).fate == (503, 1)
         assert service.call.create("stays", {}).fate == (200, 0)
-        assert service.call.manage("stays", 2).fate == (200, 0)
+        answer = service.call.manage("stays", 2)
+        assert answer.fate == (200, 0), answer.body
         assert service.stop() == 0  # the second signal: no more grace
         hub.told("stays", 1, 5)
     assert "refused" not in hub.statuses
@@ -143,6 +144,23 @@ def test_when_datahub_is_down_nothing_is_lost_and_all_is_delivered_later(tmp_pat
         with ServiceProcess(tmp_path, hub.url, "Counts"):
             hub.told("early", 1, 3)
             hub.told("unlucky", 4)
+
+
+def test_what_a_run_leaves_is_delivered_beside_the_next_ones(tmp_path: Path) -> None:
+    patience = {"DATAHUB_DELIVERY_DEADLINE": "0.1"}
+    with Hub() as hub, ServiceProcess(tmp_path, hub.url, "Waits", **patience) as service:
+        service.call.create("left", waits(tmp_path))
+        begun(tmp_path, 1)
+        hub.down = True
+        (tmp_path / "go").touch()
+        service.wait_for_line("subtask left: completed")
+        service.wait_for_line("what was kept of")
+        hub.down = False
+        hub.told("left", 1, 3)
+        service.wait_for_line("what was kept of subtask left: delivered")
+        service.call.create("next", waits(tmp_path))
+        hub.told("next", 1, 3)
+        assert hub.statuses["left"] == [1, 3]
 
 
 def test_a_second_service_may_not_use_the_same_state(hub: Hub, tmp_path: Path) -> None:
