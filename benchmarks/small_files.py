@@ -69,6 +69,7 @@ def serving(delay: float) -> Iterator[tuple[str, Connection]]:
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, delay))
     process.start()
+    theirs.close()  # so that its end is noticed
     try:
         yield f"http://127.0.0.1:{ours.recv()}", ours
     finally:
