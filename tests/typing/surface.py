@@ -26,6 +26,8 @@ class Plain(DatahubPlugin):
     def process(self, ctx: TaskContext) -> TaskResult:
         assert_type(ctx.download(), Path)
         assert_type(ctx.upload("file"), UploadedFile)
+        with ctx.open_output("table.csv", size=5) as file:
+            assert_type(file.write(b"a,b\r\n"), int)
         return TaskResult(total_counts=1, extra="field")
 
 
