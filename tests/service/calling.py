@@ -130,7 +130,13 @@ class ServiceProcess:
     """``datahub-plugin serve`` on a free port of loopback; killed at the end if it still lives."""
 
     def __init__(
-        self, state_dir: Path, datahub: str, *names: str, secret: str | None = SECRET, **env: str
+        self,
+        state_dir: Path,
+        datahub: str,
+        *names: str,
+        secret: str | None = SECRET,
+        port: str = "0",
+        **env: str,
     ) -> None:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("DATAHUB_")}
         self._env = {
@@ -144,6 +150,7 @@ class ServiceProcess:
         }
         # Capitals begin the names of plugins; the rest are options.
         self._arguments = [f"{PLUGINS}:{name}" if name[0].isupper() else name for name in names]
+        self._port = port
         self._secret = secret
         self.lines: list[dict[str, Any]] = []
         self._changed = threading.Condition()
@@ -151,7 +158,7 @@ class ServiceProcess:
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            [COMMAND, "serve", *self._arguments, "--port", "0"],
+            [COMMAND, "serve", *self._arguments, "--port", self._port],
             cwd=ROOT,
             env=self._env,
             stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +44,7 @@ class Waits(DatahubPlugin):
 
     class Config(PluginConfig):
         until: str
+        pause: float = 0.01
 
     def process(self, ctx: TaskContext[Any]) -> TaskResult:
         until = Path(ctx.config.until)
@@ -50,6 +52,7 @@ class Waits(DatahubPlugin):
             order.write(f"{ctx.subtask_id}\n")
         while not until.exists():
             ctx.checkpoint()
+            time.sleep(ctx.config.pause)  # between two looks
         return TaskResult(attempt=ctx.attempt)
 
 
