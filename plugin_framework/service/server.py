@@ -92,6 +92,9 @@ def _listen(host: str, port: int, *, signed: bool) -> Iterator[socket.socket]:
                 " only a loopback address such as 127.0.0.1 is served"
             )
         listener = socket.create_server(address, family=family, backlog=BACKLOG)
+        # Connections inherit it. asyncio sets it only on sockets that say which protocol they are
+        # of, and an answer, which is two writes, would wait 40 ms for an acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigurationError(f"--host {host} --port {port}: {reason}") from None
