@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -55,10 +56,11 @@ def seaweedfs(folder: Path) -> Iterator[RunningStore]:
         "AWS_SECRET_ACCESS_KEY": account.secret,
     }
     with _running("seaweedfs", command, folder, credentials, account) as store:
-        yield store
-    for path in Path("/tmp").glob("seaweedfs-*.sock"):  # it has no option for where these go
-        if any(str(port) in path.name for port in ports):
-            path.unlink()
+        try:
+            yield store
+        finally:  # there is no option for where all of these go
+            for path in socket_files(store.pid):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -94,25 +96,46 @@ STORES: Final[Mapping[str, Callable[[Path], Any]]] = {"seaweedfs": seaweedfs, "j
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all at once."""
+    """Ports that were free a moment ago, below those that outgoing connections are given.
+
+    A store that starts makes many of those, and would now and then take a port of its own.
+    """
+    found: list[int] = []
     with ExitStack() as stack:
-        sockets = [
-            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
-        ]
-        return [int(each.getsockname()[1]) for each in sockets]
+        while len(found) < count:
+            port = random.randrange(10_000, 32_000)
+            with suppress(OSError):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+                found.append(port)
+    return found
 
 
 def listening_addresses(pid: int) -> set[str]:
     """The addresses that a process listens at, in the kernel's own spelling."""
-    links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
-    inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
-    found = set()
+    inodes, found = _sockets(pid), set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             _, local, _, state, *_, inode = line.split()[:10]
             if state == LISTENING and inode in inodes:
                 found.add(local.partition(":")[0])
     return found
+
+
+def socket_files(pid: int) -> set[Path]:
+    """The files of a process's local sockets."""
+    inodes = _sockets(pid)
+    lines = Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]
+    named = [fields for line in lines if len(fields := line.split()) == 8]
+    return {Path(fields[7]) for fields in named if fields[6] in inodes}
+
+
+def _sockets(pid: int) -> set[str]:
+    """The inodes of its sockets. It may close any while it is looked at."""
+    found = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(str(link.readlink()))
+    return {name[8:-1] for name in found if name.startswith("socket:[")}
 
 
 @contextmanager

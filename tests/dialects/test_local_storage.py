@@ -27,7 +27,7 @@ class Nowhere:
     def begin(self, answer: Answer) -> bool:
         return False
 
-    def write(self, data: bytes) -> object:
+    def write(self, data: memoryview) -> object:
         raise AssertionError
 
 

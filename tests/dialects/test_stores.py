@@ -48,7 +48,7 @@ class Gathered(bytearray):
     def begin(self, answer: Answer) -> bool:
         return answer.ok
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: memoryview) -> None:
         self.extend(data)
 
 

@@ -26,7 +26,7 @@ class Nowhere:
     def begin(self, answer: Answer) -> bool:
         return True
 
-    def write(self, data: bytes) -> object:
+    def write(self, data: memoryview) -> object:
         return None
 
 
