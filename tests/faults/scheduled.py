@@ -11,6 +11,7 @@ from typing import Any
 
 from plugin_framework.errors import ConnectionFailedError, RejectedError, ServerUnavailableError
 from plugin_framework.isolation.process import WorkerExit
+from plugin_framework.lifecycle.heartbeat import Tick
 from plugin_framework.lifecycle.reporter import Delivery, Reporter
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.transfer.engine import EngineOptions
@@ -186,11 +187,14 @@ class Still:
 
     options = EngineOptions()
 
-    def start(self, seconds: float, call: Callable[[], object]) -> Still:
-        return self
+    def start(self, seconds: Callable[[], float], call: Callable[[], object]) -> Tick:
+        """A tick that comes when the test says so."""
+        tick = Tick(call)
+        tick.job = self
+        return tick
 
-    def stop(self, *, wait: bool) -> None:
-        """Nothing ticks."""
+    def remove(self) -> None:
+        """No scheduler has it."""
 
     def tell(self, hook: str, **facts: Any) -> None:
         """Nobody listens."""

@@ -26,6 +26,7 @@ from plugin_framework.isolation.session import Ending
 from plugin_framework.journal.journal import Journal
 from plugin_framework.lifecycle import runner
 from plugin_framework.lifecycle.folders import folder_name
+from plugin_framework.lifecycle.heartbeat import Tick
 from plugin_framework.lifecycle.polling import Polls
 from plugin_framework.lifecycle.supervisor import Supervisor, Task
 from plugin_framework.protocol.models import TaskStatus
@@ -145,7 +146,8 @@ class Schedule(RuleBasedStateMachine):
     @running
     @rule()
     def beat(self) -> None:
-        self._try(self.now._control._beat)
+        for tick in self.now._control._ticks[:1]:
+            self._try(cast("Tick", tick).run)
 
     @running
     @rule()
