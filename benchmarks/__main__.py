@@ -1,7 +1,23 @@
-"""Run every measurement, one after the other."""
+"""Run every measurement, one after the other, or those that are named."""
+
+import sys
+from types import ModuleType
 
 from benchmarks import heartbeats, imports, memory, service, small_files, startup
+from benchmarks.transfer import suite
 
-for part in (imports, startup, memory, heartbeats, small_files, service):
-    print(f"\n{part.__doc__.splitlines()[0] if part.__doc__ else part.__name__}")
-    part.main()
+PARTS: dict[str, ModuleType] = {
+    "imports": imports,
+    "startup": startup,
+    "memory": memory,
+    "heartbeats": heartbeats,
+    "small-files": small_files,
+    "service": service,
+    "transfer": suite,
+}
+unknown = set(sys.argv[1:]) - PARTS.keys()
+if unknown:
+    sys.exit(f"no measurement {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+for name in sys.argv[1:] or PARTS:
+    print(f"\n{(PARTS[name].__doc__ or name).splitlines()[0]}")
+    PARTS[name].main()
