@@ -113,6 +113,7 @@ class ForkServer:
         self._send(
             isolation=plugin.isolation,
             timeout_seconds=plugin.timeout_seconds,
+            pause_mode=plugin.pause_mode,
             hooks=hooks_of(plugin),
             version=plugin.version,
         )

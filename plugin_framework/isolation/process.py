@@ -24,11 +24,13 @@ from plugin_framework.errors import (
     PluginLoadError,
 )
 from plugin_framework.isolation.channel import Channel, serve
+from plugin_framework.isolation.freeze import freeze, thaw
 from plugin_framework.isolation.payment import PaymentHost
 from plugin_framework.isolation.session import LINE_LIMIT, TaskHost
 from plugin_framework.plugin.command import signal_name
 from plugin_framework.plugin.context import TaskFacts
 from plugin_framework.plugin.loader import PluginRef
+from plugin_framework.protocol.models import TaskStatus
 
 CLOSE_SECONDS = 2.0
 """How long a forkserver may take to end its tasks and itself."""
@@ -166,11 +168,13 @@ class ProcessIsolation:
         ours, theirs = socket.socketpair()
         output, output_in = os.pipe()
         pump = pump_lines(output, f"datahub.plugin.{self.ref.name}")
-        worker = ProcessWorker(Channel(Connection(ours.detach())), pump, on_exit)
-        worker.serve(start, host)
+        worker = ProcessWorker(Channel(Connection(ours.detach())), pump, host, on_exit)
+        worker.serve(start)
         try:
             with self._asking:
-                self._loaded().fork(worker, [theirs.fileno(), output_in])
+                server = self._loaded()
+                worker.freezes = server.info()["pause_mode"] == "freeze"
+                server.fork(worker, [theirs.fileno(), output_in])
         finally:
             theirs.close()
             os.close(output_in)
@@ -284,35 +288,48 @@ class _Server:
 
 
 class ProcessWorker:
-    """The process of one task; ``pid`` is known once it is forked."""
+    """The process of one task; ``pid`` is known once it is forked.
+
+    One that ``freezes`` is stopped where it is by a pause, and need not come to a checkpoint.
+    """
 
     def __init__(
         self,
         channel: Channel,
         output: threading.Thread,
+        host: TaskHost,
         on_exit: Callable[[WorkerExit], None],
     ) -> None:
         self.pid: int | None = None
+        self.freezes = False
+        self._frozen = False
         self._channel = channel
         self._output = output
+        self._host = host
         self._on_exit = on_exit
         self._served = threading.Thread()
 
-    def serve(self, start: Mapping[str, Any], host: TaskHost) -> None:
+    def serve(self, start: Mapping[str, Any]) -> None:
         """Tell the process what to do, and answer it, from a thread."""
         self._served = threading.Thread(
-            target=self._serve, args=(start, host), daemon=True, name="serve"
+            target=self._serve, args=(start,), daemon=True, name="serve"
         )
         self._served.start()
 
     def signal(self, name: str) -> None:
         """Pass on ``pause``, ``resume``, ``cancel`` or ``fail``."""
-        with suppress(OSError):
-            self._channel.send({"signal": name})
+        if self.freezes and name == "pause":
+            self._freeze()
+        elif self._thaw() and name == "resume":
+            self._host.confirm(TaskStatus.RUNNING)
+        else:
+            with suppress(OSError):
+                self._channel.send({"signal": name})
 
     def terminate(self) -> None:
         """Ask the process group to end (SIGTERM)."""
         self._signal_group(signal.SIGTERM)
+        self._thaw()
 
     def kill(self) -> None:
         """End the process group (SIGKILL)."""
@@ -328,10 +345,23 @@ class ProcessWorker:
         self._served.join(timeout=DRAIN_SECONDS)
         self._on_exit(how)
 
-    def _serve(self, start: Mapping[str, Any], host: TaskHost) -> None:
+    def _freeze(self) -> None:
+        if self.pid is not None:
+            freeze(self.pid)
+            self._frozen = True
+            self._host.confirm(TaskStatus.PAUSED)
+
+    def _thaw(self) -> bool:
+        """Let a frozen process go on; False if it was not frozen."""
+        frozen, self._frozen = self._frozen, False
+        if frozen and self.pid is not None:
+            thaw(self.pid)
+        return frozen
+
+    def _serve(self, start: Mapping[str, Any]) -> None:
         try:
             self._channel.send(start)
-            serve(self._channel, host, _relog)
+            serve(self._channel, self._host, _relog)
         except (EOFError, ConnectionError):
             pass
         except Exception:

@@ -65,6 +65,10 @@ class DatahubPlugin:
         version: else the version of the distribution that installs it.
         isolation: ``process`` (default) or ``thread``; ``DATAHUB_ISOLATION`` overrides it.
         timeout_seconds: the whole task's; ``DATAHUB_TIMEOUT_SECONDS`` overrides it.
+        pause_mode: ``checkpoint`` (default), where a pause takes hold at the next one, or
+            ``freeze``, for work that comes to none: the process and all it started are stopped
+            where they are (SIGSTOP), without ``on_pause`` and ``on_resume``. Connections of its
+            own may break meanwhile. In a thread it is ``checkpoint``.
         resources: what one task needs, for engines: ``{"cpus": 1, "gpus": 0, "memory": "2GiB"}``.
     """
 
@@ -73,6 +77,7 @@ class DatahubPlugin:
     version: ClassVar[str] = ""
     isolation: ClassVar[Literal["process", "thread"] | None] = None
     timeout_seconds: ClassVar[float | None] = None
+    pause_mode: ClassVar[Literal["checkpoint", "freeze"]] = "checkpoint"
     resources: ClassVar[Mapping[str, Any]] = {}
 
     def on_start(self, ctx: TaskContext[Any]) -> HookResult:
