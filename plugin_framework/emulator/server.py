@@ -156,7 +156,10 @@ def _stop_at_end(commands: IO[str], server: uvicorn.Server) -> None:
 
 
 def _listen(port: int) -> socket.socket:
-    return socket.create_server((_HOST, port), backlog=_BACKLOG)
+    listener = socket.create_server((_HOST, port), backlog=_BACKLOG)
+    # Connections inherit it; asyncio sets it only on sockets that say which protocol they are of.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _start(orders: _Orders) -> subprocess.Popen[str]:
