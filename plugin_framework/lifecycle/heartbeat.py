@@ -86,7 +86,8 @@ class Crew(BaseExecutor):  # type: ignore[misc]  # APScheduler ships no types
 
     def __init__(self) -> None:
         super().__init__()
-        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._closed = threading.Event()
         self._submitted = threading.Event()
         self._members = 0
         self._taken = 0
@@ -103,21 +104,27 @@ class Crew(BaseExecutor):  # type: ignore[misc]  # APScheduler ships no types
         if self._members < CREW:
             self._join()
 
+    def shutdown(self, wait: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 - APScheduler's
+        """Make no further call; those under way end by themselves."""
+        self._closed.set()
+        self._submitted.set()
+        for _ in range(self._members):
+            self._calls.put(None)
+
     def _join(self) -> None:
         self._members += 1
         threading.Thread(target=self._work, daemon=True, name="tick").start()
 
     def _work(self) -> None:
-        while True:
-            call = self._calls.get()
+        while (call := self._calls.get()) is not None:
             self._taken += 1
             call()
 
     def _oversee(self) -> None:
-        while True:
+        while not self._closed.is_set():
             self._submitted.wait()
             self._submitted.clear()
-            while not self._calls.empty():
+            while not (self._closed.is_set() or self._calls.empty()):
                 before = self._taken
                 time.sleep(PATIENCE)
                 if self._taken == before and not self._calls.empty():
