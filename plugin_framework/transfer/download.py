@@ -25,9 +25,6 @@ from plugin_framework.transfer.storage_object import (
 STARTS = 4
 """How often a download is begun when the object keeps changing."""
 
-WRITE_BUFFER = 256 * 1024
-"""Bytes gathered per range before they are written: TLS brings at most 16 KiB at once."""
-
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
@@ -162,7 +159,8 @@ class _Download:
         facts = self._source.facts
         assert facts is not None
         with _writing(self.target):
-            _allocate(self.partial.path, facts.size)
+            _check_room(self.partial.path, facts.size)
+            os.truncate(self.partial.path, facts.size)
             self.partial.begin(facts)
             self.partial.finished(0)
         return facts, {0}
@@ -171,7 +169,7 @@ class _Download:
         found: list[Facts] = []
 
         def fetch(_part: Part, stop: threading.Event) -> None:
-            with _writing(self.target), self.partial.path.open("r+b", WRITE_BUFFER) as file:
+            with _writing(self.target), self.partial.path.open("r+b") as file:
                 found.append(self._source.fetch_whole(file, stop=stop, moved=self._counter(1)))
 
         run_all([Part(1, 0, 0)], fetch, width=self._width, tick=self._tick)
@@ -180,7 +178,9 @@ class _Download:
     def _range(self, part: Part, stop: threading.Event) -> None:
         moved = self._counter(part.index)
         with _writing(self.target):
-            with self.partial.path.open("r+b", WRITE_BUFFER) as file:
+            with self.partial.path.open("r+b") as file:
+                if self._source.facts is not None:
+                    _allocate(file.fileno(), part)
                 file.seek(part.offset)
                 self._source.fetch(part.offset, part.size, file.write, stop=stop, moved=moved)
             self.partial.finished(part.offset)
@@ -205,14 +205,18 @@ def _writing(target: Path) -> Iterator[None]:
         raise LocalFileError(f"cannot write {target}: {reason}") from error
 
 
-def _allocate(path: Path, size: int) -> None:
-    """Give the file all its blocks now: a full disk shows before the bytes are fetched."""
-    with path.open("r+b") as file:
-        file.truncate(size)
-        if size == 0:
-            return
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                raise
+def _check_room(path: Path, size: int) -> None:
+    """A full disk shows before the bytes are fetched."""
+    disk = os.statvfs(path)
+    missing = size - path.stat().st_blocks * 512
+    if disk.f_blocks and disk.f_bavail * disk.f_frsize < missing:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _allocate(fd: int, part: Part) -> None:
+    """Give a range its blocks: at once for the whole file, a tmpfs would keep everybody waiting."""
+    try:
+        os.posix_fallocate(fd, part.offset, part.size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
