@@ -84,7 +84,7 @@ def test_what_ignores_a_signal_is_killed_after_the_grace_period(
         before = time.monotonic()
         command.send_signal(signal.SIGTERM)
         code, _, _ = finish(command)
-        assert time.monotonic() - before < 0.5 + 2 + 1  # and a slow machine
+        assert time.monotonic() - before < 15, "not the half minute of the default grace"
         assert code == (143 if policy == "pause" else 1)
         assert hub.statuses == ([1, 2] if policy == "pause" else [1, 5])
         assert hub.violations == []
@@ -166,7 +166,7 @@ def test_a_signal_ends_the_wait_for_a_datahub_that_is_down(tmp_path: Path) -> No
         before = time.monotonic()
         command.send_signal(signal.SIGTERM)
         code, outcome, _ = finish(command)
-        assert time.monotonic() - before < 0.5 + 2 + 1
+        assert time.monotonic() - before < 15
         assert (code, outcome["delivered"]) == (75, False)
         hub.start_listening()
         assert resumed(hub, tmp_path).exit_code == 1
@@ -184,7 +184,7 @@ def test_a_signal_ends_the_wait_for_a_datahub_that_hangs(tmp_path: Path) -> None
         before = time.monotonic()
         command.send_signal(signal.SIGTERM)
         code, _, _ = finish(command)
-        assert time.monotonic() - before < 0.5 + 2 + 1
+        assert time.monotonic() - before < 15
         assert code == 75
 
 

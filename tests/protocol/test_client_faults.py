@@ -68,7 +68,7 @@ def test_down_until_patience_runs_out() -> None:
         pytest.raises(ConnectionFailedError) as caught,
     ):
         client.post("/x", RESULT, patience=0.4)
-    assert 0.3 < time.monotonic() - started < 5
+    assert 0.3 < time.monotonic() - started < 15
     assert not caught.value.unknown_outcome
 
 
@@ -252,7 +252,7 @@ def test_an_attempt_ends_at_its_deadline(step: Step) -> None:
     error = failure(step, deadline=0.3)
     assert isinstance(error, ConnectionFailedError)
     assert error.unknown_outcome
-    assert 0.3 <= time.monotonic() - started < 3
+    assert 0.3 <= time.monotonic() - started < 15
 
 
 def test_a_server_that_takes_no_bytes_is_left_at_the_deadline() -> None:

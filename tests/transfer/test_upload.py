@@ -404,7 +404,7 @@ def test_a_cancel_stops_silent_parts_and_passes_through(
     begun = time.monotonic()
     with pytest.raises(TaskCancelled):
         upload_file(engine, source, name="f", api=api, chunk=CHUNK, check=check)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15
     assert not api.completed
 
 
