@@ -15,7 +15,7 @@ from plugin_framework.errors import LocalFileError, ObjectChangedError
 from plugin_framework.transfer.engine import Engine
 from plugin_framework.transfer.parallel import Width, run_all
 from plugin_framework.transfer.partial import Partial
-from plugin_framework.transfer.plan import CHUNK, Part, ranges
+from plugin_framework.transfer.plan import CHUNK, MIB, Part, ranges
 from plugin_framework.transfer.storage_object import (
     Facts,
     RangeIgnoredError,
@@ -107,6 +107,8 @@ class _Download:
         self._width = Width(self.engine.options.concurrency)
         self._received: dict[int, int] = {}
         self._source = self._open()
+        # Short, for it is fetched alone: no other can be asked for before the size is known.
+        self._lead = min(self.chunk, MIB)
 
     def run(self) -> Facts:
         """Fetch it, and again from the start when it changes meanwhile."""
@@ -147,7 +149,8 @@ class _Download:
     def _by_ranges(self) -> Facts:
         facts, here = self.partial.resume() or self._begin()
         self._source.agree(facts)
-        pieces = ranges(0, facts.size, self.chunk)
+        lead = ranges(0, min(self._lead, facts.size), self._lead)
+        pieces = [*lead, *ranges(self._lead, facts.size, self.chunk, first=2)]
         self._received = {piece.index: piece.size for piece in pieces if piece.offset in here}
         missing = [piece for piece in pieces if piece.offset not in here]
         run_all(missing, self._range, width=self._width, tick=self._tick)
@@ -155,7 +158,7 @@ class _Download:
 
     def _begin(self) -> tuple[Facts, AbstractSet[int]]:
         """Fetch the first range, which tells the size: the URL is good for GET, not for HEAD."""
-        run_all([Part(1, 0, self.chunk)], self._range, width=self._width, tick=self._tick)
+        run_all([Part(1, 0, self._lead)], self._range, width=self._width, tick=self._tick)
         facts = self._source.facts
         assert facts is not None
         with _writing(self.target):

@@ -68,10 +68,13 @@ def parts_for(size: int, chunk: int | None, urls: int) -> list[Part]:
     return parts(size, chunk)
 
 
-def ranges(start: int, size: int, chunk: int) -> list[Part]:
-    """The pieces of at most ``chunk`` bytes that cover ``start`` up to ``size``."""
+def ranges(start: int, size: int, chunk: int, *, first: int = 1) -> list[Part]:
+    """The pieces of at most ``chunk`` bytes that cover ``start`` up to ``size``.
+
+    They are counted from ``first``.
+    """
     offsets = range(start, size, chunk)
-    return [Part(i, offset, min(chunk, size - offset)) for i, offset in enumerate(offsets, 1)]
+    return [Part(i, offset, min(chunk, size - offset)) for i, offset in enumerate(offsets, first)]
 
 
 def _counted(number: int, what: str) -> str:
