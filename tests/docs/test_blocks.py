@@ -16,7 +16,7 @@ from tests.docs.terminal import Terminal, matches
 
 SHOWN_ONLY = frozenset({"mermaid", "text"})
 # These set up the reader's machine; that they work is what a run of these tests shows.
-SET_UP = ("make ", "git clone ", "python3 -m venv ", ". ", "pip install .")
+SET_UP = ("make ", "git clone ", "python3 -m venv ", ". ", "pip install .", "pip install numpy ")
 INSTALL = "pip install -e ."
 PORT = "8765"
 
