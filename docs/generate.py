@@ -102,6 +102,8 @@ def is_used(variable: str) -> bool:
     field = variable.removeprefix("DATAHUB_").lower().rsplit("__", maxsplit=1)[-1]
     if field in {"allow_insecure", "base_url", "secrets_dir"}:  # by way of other settings
         return True
+    if field == "engine":  # other things are called so, too
+        return False
     files = (path for path in SOURCES.rglob("*.py") if path.parent.name != "settings")
     return any(re.search(rf"\.{field}\b", path.read_text(encoding="utf-8")) for path in files)
 
@@ -110,10 +112,10 @@ def command_page() -> Iterator[str]:
     """The help of every command, and the exit codes."""
     yield "# Command\n"
     yield "`datahub-plugin`, or `python -m plugin_framework`.\n"
-    for name, command in commands():
+    for context in contexts():
+        name = context.command_path
         yield f"## {name}\n" if name != "datahub-plugin" else "## Commands\n"
-        context = click.Context(command, info_name=name, terminal_width=80, max_content_width=80)
-        yield f"```text\n{command.get_help(context)}\n```\n"
+        yield f"```text\n{context.get_help()}\n```\n"
     yield "## The outcome\n"
     yield "`run` prints one JSON object on stdout, and nothing else there:\n"
     yield '```json\n{"subtask_id": "s-1", "status": 3, "status_name": "completed",'
@@ -126,17 +128,22 @@ def command_page() -> Iterator[str]:
     yield table(("code", "meaning"), [(str(code), text) for code, text in EXIT_CODES.items()])
 
 
-def commands() -> Iterator[tuple[str, click.Command]]:
-    """The command itself, and its subcommands in the order of their names."""
-    yield "datahub-plugin", app
-    yield from _subcommands("datahub-plugin", app)
+def contexts() -> Iterator[click.Context]:
+    """That of the command itself, and those of its subcommands in the order of their names.
+
+    They are as on a terminal of 80 columns, of which click leaves two free.
+    """
+    top = click.Context(app, info_name="datahub-plugin", terminal_width=78, **app.context_settings)
+    yield top
+    yield from _below(top, app)
 
 
-def _subcommands(above: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
+def _below(above: click.Context, group: click.Group) -> Iterator[click.Context]:
     for name, command in sorted(group.commands.items()):
-        yield f"{above} {name}", command
+        context = click.Context(command, parent=above, info_name=name, **command.context_settings)
+        yield context
         if isinstance(command, click.Group):
-            yield from _subcommands(f"{above} {name}", command)
+            yield from _below(context, command)
 
 
 def hooks_page() -> Iterator[str]:

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from plugin_framework.errors import ConfigurationError
 from plugin_framework.isolation.process import ProcessIsolation
 from plugin_framework.isolation.thread import ThreadIsolation
 from plugin_framework.journal.journal import Journal
@@ -50,11 +49,6 @@ class LocalEngine:
         observers: Mapping[str, object] | None = None,
         beside: LocalEngine | None = None,
     ) -> None:
-        if settings.engine != "local":
-            raise ConfigurationError(
-                f"DATAHUB_ENGINE={settings.engine}: this release runs subtasks on the machine it"
-                " is started on; expected local"
-            )
         base_url = settings.require_datahub()
         self.ref = find_plugin(plugin) if isinstance(plugin, str) else ref_of(plugin)
         with ExitStack() as made:

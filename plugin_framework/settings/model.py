@@ -195,12 +195,14 @@ class Settings(BaseSettings):
     """Subtasks that `serve` runs side by side."""
     max_queue: Annotated[int, Field(ge=0), Accepts("a whole number of 0 or more")] = 1000
     """Subtasks that `serve` lets wait; beyond, it answers that it is busy."""
-    engine: Annotated[Literal["local", "celery"], AnyCase] = "local"
-    """Where subtasks run: on this machine, or on the workers of a cluster."""
+    engine: Annotated[
+        Literal["local"], AnyCase, Accepts("local (celery is not in this release)")
+    ] = "local"
+    """Where subtasks run: on this machine."""
     broker_url: Annotated[
-        SecretStr | None, AfterValidator(broker_address), Accepts(BROKER, secret=True)
-    ] = Field(None, validate_default=True)
-    """The queue of the celery engine."""
+        Annotated[SecretStr, AfterValidator(broker_address)] | None, Accepts(BROKER, secret=True)
+    ] = None
+    """The queue of the celery engine, which is not in this release."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], AnyCase] = "INFO"
     """The least severe log lines that are written."""
     log_format: Annotated[Literal["auto", "json", "text"], AnyCase] = "auto"

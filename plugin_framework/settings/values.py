@@ -134,12 +134,9 @@ def proxy_address(proxy: SecretStr) -> SecretStr:
     return proxy
 
 
-def broker_address(broker: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-    """Demand a broker where the engine needs one."""
-    if broker is None:
-        if info.data.get("engine") == "celery":
-            raise _missing("BROKER_URL", f"{BROKER}, for DATAHUB_ENGINE=celery")
-    elif not re.match(r"[a-z][a-z0-9+.-]*://[\x21-\x7e]+\Z", broker.get_secret_value()):
+def broker_address(broker: SecretStr) -> SecretStr:
+    """Take a URL of any scheme."""
+    if not re.match(r"[a-z][a-z0-9+.-]*://[\x21-\x7e]+\Z", broker.get_secret_value()):
         raise ValueError("no broker address")
     return broker
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from plugin_framework import errors
 from plugin_framework.cli.app import app
 from plugin_framework.plugin.hookspecs import OBSERVER_HOOKS, TASK_HOOKS
 from plugin_framework.settings import describe_settings
+from tests.cli.calling import call
 from tests.docs.markdown import ROOT, anchors
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -44,6 +46,15 @@ def test_every_hook_is_documented() -> None:
 
 def test_every_command_is_documented() -> None:
     assert {f"datahub-plugin-{name}" for name in app.commands} <= anchors(REFERENCE / "command.md")
+
+
+def test_the_help_is_what_the_command_says(generated: dict[str, Any], tmp_path: Path) -> None:
+    page = _text("command.md")
+    paths = [context.command_path for context in generated["contexts"]()]
+    assert "datahub-plugin journal prune" in paths
+    for _, *words in map(str.split, paths):
+        said = call(*words, "--help", cwd=tmp_path, env={"COLUMNS": "80"})
+        assert f"```text\n{said.out}```" in page
 
 
 def test_the_exit_codes_are_those_that_the_help_names(generated: dict[str, Any]) -> None:

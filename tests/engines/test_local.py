@@ -61,14 +61,6 @@ def test_datahub_must_be_named(tmp_path: Path) -> None:
         LocalEngine(plugins.Quick, load_settings(state_dir=tmp_path))
 
 
-def test_an_engine_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    settings = load_settings(
-        state_dir=tmp_path, engine="celery", broker_url="amqp://guest@127.0.0.1"
-    )
-    with pytest.raises(ConfigurationError, match="DATAHUB_ENGINE"):
-        LocalEngine(plugins.Quick, settings)
-
-
 def test_nothing_secret_is_written_anywhere(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(os.urandom(10_000))
