@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import time
 
+import pytest
+
 from benchmarks import crashes
 
 
+@pytest.mark.timeout(600)
 def test_kills_at_random_points_lose_nothing() -> None:
     """Where the kills fell is counted, so that no phase goes untried; `SEED` repeats a run."""
     seed = int(os.environ.get("SEED", time.time_ns() % 10**6))
