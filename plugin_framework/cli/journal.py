@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from plugin_framework.cli.logs import redacted, set_up_logging
 from plugin_framework.cli.streams import own_stdout
@@ -45,11 +46,12 @@ def list_command(*, everything: bool, as_json: bool) -> None:
 
     \b
     undelivered  kept; `journal deliver` or the subtask's next run sends it
-    refused      Datahub refused the terminal report for good
+    refused      Datahub refused the start or the terminal report for good
+    waiting      (--all) `serve` has accepted it, and has not started it yet
     unfinished   (--all) it has not ended; its next run goes on
     delivered    (--all) it has ended, and Datahub knows
     """  # noqa: D301 - the \b is click's, and keeps the lines as they are
-    with _to_look() as journal, own_stdout() as say:
+    with _to_look() as (path, journal), own_stdout() as say:
         known = journal.records.all()
         shown = [one for one in known if everything or one.state in {"undelivered", "refused"}]
         if as_json:
@@ -57,7 +59,7 @@ def list_command(*, everything: bool, as_json: bool) -> None:
         elif shown:
             say("\n".join(_table(shown)))
         else:
-            click.echo("everything is delivered" if known else "the journal is empty", err=True)
+            click.echo("everything is delivered" if known else _nothing_in(path), err=True)
 
 
 @journal_command.command("show")
@@ -79,8 +81,8 @@ def show_command(subtask_id: str, html: Path | None, *, as_json: bool) -> None:
     from plugin_framework.cli.timeline import lines, manifest  # noqa: PLC0415 - loaded late
     from plugin_framework.cli.timeline_page import page  # noqa: PLC0415 - loaded late
 
-    with _to_look() as journal, own_stdout() as say:
-        (record,) = _named(journal, [subtask_id])
+    with _to_look() as (path, journal), own_stdout() as say:
+        (record,) = _named(path, journal, [subtask_id])
         events = journal.timeline.events(subtask_id)
         outputs = [asdict(one) for one in journal.uploads.outputs(subtask_id)]
         if html is not None:
@@ -109,9 +111,9 @@ def deliver_command(subtask_ids: tuple[str, ...]) -> None:
     """  # noqa: D301 - the \b is click's, and keeps the lines as they are
     from plugin_framework.engines.delivery import deliver_kept  # noqa: PLC0415 - loaded late
 
-    with _opened() as (settings, journal), own_stdout() as say:
+    with _opened(subtask_ids) as (settings, path, journal), own_stdout() as say:
         settings.require_datahub()
-        records = _named(journal, subtask_ids) if subtask_ids else journal.records.all()
+        records = _named(path, journal, subtask_ids) if subtask_ids else journal.records.all()
         left = False
         for record in records:
             if subtask_ids and not record.pending:
@@ -155,36 +157,51 @@ def prune_command(days: float, forced: tuple[str, ...], *, everything: bool) -> 
 
     What is undelivered or unfinished is kept, unless --force names it.
     """
-    with _opened() as (settings, journal), own_stdout() as say:
+    source = click.get_current_context().get_parameter_source("days")
+    if [everything, bool(forced), source is not ParameterSource.DEFAULT].count(True) > 1:
+        raise click.UsageError("give one of --all, --older-than and --force")
+    with _opened(forced) as (settings, path, journal), own_stdout() as say:
         before = time.time() - (0 if everything else days * DAY)
-        records = _named(journal, forced) if forced else journal.records.all()
+        records = _named(path, journal, forced) if forced else journal.records.all()
+        due = [one for one in records if forced or _is_over(one, before)]
+        if not due:
+            ended = "has ended with its reports settled"
+            click.echo(
+                f"nothing to remove: no subtask {ended}"
+                + ("" if everything else f" {days:g} days ago or earlier"),
+                err=True,
+            )
         kept = False
-        for record in records:
-            if forced or _is_over(record, before):
-                problem = _remove(settings, journal, record, before=None if forced else before)
-                kept = kept or problem is not None
-                say(f"{_text(record.subtask_id)}  {problem or 'removed'}")
+        for record in due:
+            problem = _remove(settings, journal, record, before=None if forced else before)
+            kept = kept or problem is not None
+            say(f"{_text(record.subtask_id)}  {problem or 'removed'}")
     sys.exit(LEFT if kept else 0)
 
 
 @contextmanager
-def _opened() -> Iterator[tuple[Settings, Journal]]:
-    """The settings, and the journal they name."""
+def _opened(subtask_ids: Sequence[str]) -> Iterator[tuple[Settings, Path, Journal]]:
+    """The settings, and the journal they name; where there is none, none is made."""
     from plugin_framework.journal.journal import Journal  # noqa: PLC0415 - loaded late
 
     settings, path = _where()
+    if _is_missing(path):
+        if subtask_ids:
+            raise click.UsageError(_nothing_in(path))
+        click.echo(_nothing_in(path), err=True)
+        raise click.exceptions.Exit(0)
     with closing(Journal(path)) as journal:
-        yield settings, journal
+        yield settings, path, journal
 
 
 @contextmanager
-def _to_look() -> Iterator[Journal | View]:
-    """The journal, or as much of it as shows where it may not be written."""
-    from plugin_framework.journal.view import open_to_look  # noqa: PLC0415 - loaded late
+def _to_look() -> Iterator[tuple[Path, Journal | View]]:
+    """The journal, or as much of it as shows where it may not be written; looking makes none."""
+    from plugin_framework.journal.view import View, open_to_look  # noqa: PLC0415 - loaded late
 
     _, path = _where()
-    with closing(open_to_look(path)) as journal:
-        yield journal
+    with closing(View(path) if _is_missing(path) else open_to_look(path)) as journal:
+        yield path, journal
 
 
 def _where() -> tuple[Settings, Path]:
@@ -197,12 +214,28 @@ def _where() -> tuple[Settings, Path]:
     return settings, settings.state_dir / JOURNAL
 
 
-def _named(journal: Journal | View, subtask_ids: Sequence[str]) -> list[Record]:
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # whoever opens it says why
+        return False
+    return False
+
+
+def _nothing_in(path: Path) -> str:
+    return f"there is no journal at {path}" if _is_missing(path) else f"the journal {path} is empty"
+
+
+def _named(path: Path, journal: Journal | View, subtask_ids: Sequence[str]) -> list[Record]:
     # What is not UTF-8 was never journalled, and cannot be asked for.
     found = {one: journal.records.find(one) if _is_text(one) else None for one in subtask_ids}
-    unknown = [one for one, record in found.items() if record is None]
+    unknown = [_text(one) for one, record in found.items() if record is None]
+    if unknown and _is_missing(path):
+        raise click.UsageError(_nothing_in(path))
     if unknown:
-        raise click.UsageError(f"the journal knows no subtask {', '.join(map(_text, unknown))}")
+        raise click.UsageError(f"the journal {path} knows no subtask {', '.join(unknown)}")
     return [record for record in found.values() if record is not None]
 
 
@@ -216,12 +249,13 @@ def _is_text(given: str) -> bool:
 def _table(records: Sequence[Record]) -> Iterator[str]:
     from plugin_framework.cli.timeline import moment, status_name  # noqa: PLC0415 - loaded late
 
-    rows = [("SUBTASK", "STATUS", "STATE", "SINCE (UTC)", "TRIES", "WHY")]
+    rows = [("SUBTASK", "STATUS", "STATE", "PLUGIN", "SINCE (UTC)", "TRIES", "WHY")]
     rows += [
         (
             _text(one.subtask_id),
             status_name(one.status),
             one.state,
+            _text(one.plugin),
             moment(one.since or one.created),
             str(one.tries),
             _text(one.why or "-"),
@@ -258,6 +292,8 @@ def _remove(
     try:
         with folders.subtask_lock(settings.state_dir, subtask_id, to_run=False):
             now = journal.records.find(subtask_id)
+            if now is not None and now.state == "waiting":
+                return "kept: it waits in the service's queue"
             if before is None or (now is not None and _is_over(now, before)):
                 journal.forget(subtask_id)
                 folders.forget_subtask(settings.state_dir, subtask_id)

@@ -245,17 +245,57 @@ def test_prune_all_takes_what_is_settled_however_young(state: Path) -> None:
     assert journal(state, "prune", "--all").out == "young  removed\n"
 
 
+def test_prune_with_nothing_to_do_says_so(state: Path) -> None:
+    undelivered(state, "kept")
+    pruned = journal(state, "prune", "--older-than", "3")
+    assert (pruned.code, pruned.out) == (0, "")
+    nothing = "nothing to remove: no subtask has ended with its reports settled"
+    assert pruned.err == f"{nothing} 3 days ago or earlier\n"
+    assert journal(state, "prune", "--all").err == f"{nothing}\n"
+
+
+@pytest.mark.parametrize("command", [("list",), ("list", "--all"), ("deliver",), ("prune",)])
+def test_where_there_is_no_journal_none_is_made(command: tuple[str, ...], state: Path) -> None:
+    ended = journal(state, *command)
+    assert (ended.code, ended.out) == (0, "")
+    assert ended.err == f"there is no journal at {state / 'journal.sqlite3'}\n"
+    assert list(state.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [("show",), ("deliver",), ("prune", "--force")])
+def test_where_there_is_no_journal_no_subtask_is_known(
+    command: tuple[str, ...], state: Path
+) -> None:
+    ended = journal(state, *command, "s")
+    assert ended.code == 2
+    (problem,) = ended.problems
+    assert problem.startswith(f"there is no journal at {state / 'journal.sqlite3'}")
+    assert list(state.parent.iterdir()) == []
+
+
+def test_an_empty_journal_is_named(state: Path) -> None:
+    undelivered(state)
+    assert journal(state, "list").err == f"the journal {state / 'journal.sqlite3'} is empty\n"
+    assert journal(state, "list", "--json").out == "[]\n"
+
+
+GIVE_ONE = "give one of --all, --older-than and --force"
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("show", "nobody"), "the journal knows no subtask nobody"),
-        (("show", "\udcff"), "the journal knows no subtask "),
+        (("show", "nobody"), "the journal {path} knows no subtask nobody"),
+        (("show", "\udcff"), "the journal {path} knows no subtask "),
         (("deliver", "nobody"), "DATAHUB_BASE_URL is not set"),
-        (("prune", "--force", "nobody"), "the journal knows no subtask nobody"),
+        (("prune", "--force", "nobody"), "the journal {path} knows no subtask nobody"),
         (("prune", "--older-than", "-1"), "Invalid value for '--older-than': -1: expected"),
         (("prune", "--older-than", "nan"), "Invalid value for '--older-than': nan: expected"),
         (("prune", "--older-than", "inf"), "Invalid value for '--older-than': inf: expected"),
         (("prune", "--older-than", "much"), "Invalid value for '--older-than': 'much'"),
+        (("prune", "--all", "--older-than", "3"), GIVE_ONE),
+        (("prune", "--all", "--force", "s"), GIVE_ONE),
+        (("prune", "--older-than", "30", "--force", "s"), GIVE_ONE),
         (("show", "s", "--html", "no/such/page.html"), "the page no/such/page.html cannot be"),
     ],
 )
@@ -264,7 +304,7 @@ def test_one_problem(arguments: tuple[str, ...], problem: str, state: Path) -> N
     ended = journal(state, *arguments)
     assert ended.code == 2
     assert len(ended.problems) == 1
-    assert ended.problems[0].startswith(problem)
+    assert ended.problems[0].startswith(problem.format(path=state / "journal.sqlite3"))
 
 
 def test_a_damaged_journal_is_said_loudly(state: Path) -> None:
