@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar, Literal, TypeAlias
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import to_jsonable_python
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, to_jsonable_python
 
 from plugin_framework.errors import InvalidConfigError, InvalidResultError
 from plugin_framework.plugin.context import TaskContext
@@ -121,12 +122,49 @@ def parse_config(plugin: type[DatahubPlugin], config: Mapping[str, Any]) -> Plug
         return plugin.Config.model_validate(dict(config))
     except ValidationError as error:
         lines = [
-            f"config {'.'.join(map(str, found['loc'])) or 'as a whole'}: {found['msg']}"
+            _problem(plugin.Config, found)
             for found in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         raise InvalidConfigError(lines) from None
     except (Exception, SystemExit) as error:
         raise InvalidConfigError(f"config: its validation raised {error!r}") from error
+
+
+def _problem(model: type[BaseModel], found: ErrorDetails) -> str:
+    place = found["loc"]
+    told = found["msg"]
+    if found["type"] == "extra_forbidden":
+        known = _keys_at(model, place[:-1])
+        near = difflib.get_close_matches(str(place[-1]), known, n=1)
+        told = "there is no such key"
+        if near:
+            told += f"; did you mean {near[0]}?"
+        elif known:
+            told += f"; there is {', '.join(known)}"
+    return f"config {'.'.join(map(str, place)) or 'as a whole'}: {told}"
+
+
+def _keys_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """The keys of the object at ``place``; none where it is not certain of which model it is."""
+    for step in place:
+        if isinstance(step, str):
+            annotations = [one.annotation for one in _fields_called(model, step)]
+            inner = {part for one in annotations for part in _models_in(one)}
+            if len(inner) != 1:
+                return []
+            model = inner.pop()
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _fields_called(model: type[BaseModel], key: str) -> list[FieldInfo]:
+    return [field for name, field in model.model_fields.items() if key in {name, field.alias}]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def config_schema(plugin: type[DatahubPlugin]) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import Field
 
-from plugin_framework import DatahubPlugin, PluginConfig, TaskContext, TaskResult
+from plugin_framework import DatahubPlugin, Field, PluginConfig, TaskContext, TaskResult
 from plugin_framework.errors import InvalidConfigError, InvalidResultError
 from plugin_framework.plugin.base import RESULT_LIMIT, parse_config, result_json
 
@@ -25,6 +24,10 @@ class Timed(TaskResult):
 
 class Inner(PluginConfig):
     size: int
+
+
+class Other(PluginConfig):
+    amount: int
 
 
 class Configured(DatahubPlugin):
@@ -126,6 +129,32 @@ def test_every_wrong_field_has_its_line_without_its_value() -> None:
         "config cuont",
     ]
     assert "secret-text" not in str(caught.value)
+
+
+class Nested(DatahubPlugin):
+    class Config(PluginConfig):
+        min_length: int = 1
+        inners: tuple[Inner, ...] = ()
+        either: Inner | Other | None = None
+        called: int = Field(1, alias="class")
+
+    def process(self, ctx: TaskContext[Config]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"min_lenght": 1}, "min_lenght: there is no such key; did you mean min_length?"),
+        ({"zz": 1}, "zz: there is no such key; there is min_length, inners, either, class"),
+        ({"called": 1}, "called: there is no such key; there is min_length, inners"),
+        ({"inners": [{"size": 1, "sise": 2}]}, "inners.0.sise: there is no such key; did you mean"),
+        ({"either": {"size": 1, "sise": 2}}, "either.Inner.sise: there is no such key"),
+    ],
+)
+def test_an_unknown_key_gets_the_near_one_or_all(given: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InvalidConfigError) as caught:
+        parse_config(Nested, given)
+    assert caught.value.problems[0].startswith(f"config {problem}")
 
 
 def test_a_misspelt_count_is_no_further_field() -> None:
