@@ -105,12 +105,15 @@ class FinalError(DatahubError):
 class RejectedError(FinalError):
     """Datahub refused the call: a business error, code 1 or 400 and the like.
 
-    ``code`` is the envelope's code, or the HTTP status where there was none.
+    Attributes:
+        code: the envelope's code, or the HTTP status where there was none.
+        by_datahub: an envelope said so; else it may have been a proxy, or a wrong address.
     """
 
-    def __init__(self, message: str, code: int) -> None:
+    def __init__(self, message: str, code: int, *, by_datahub: bool = True) -> None:
         super().__init__(message)
         self.code = code
+        self.by_datahub = by_datahub
 
 
 class UnusableAnswerError(FinalError):

@@ -96,6 +96,8 @@ def _transfer(detail: Detail, _began: float) -> str:
 
 
 _WORDS: Mapping[str, Callable[[Detail, float], str]] = {
+    "accepted": lambda detail, _: f"accepted by the service, for plugin {detail['plugin']}",
+    "dropped": lambda detail, _: f"Datahub refused its start, and it is dropped: {detail['error']}",
     "attempt": lambda detail, _: f"attempt {detail['attempt']}",
     "not started": lambda detail, _: f"attempt {detail['attempt']} undone: Datahub not told",
     "interrupted": lambda _detail, _began: "the run before was killed",

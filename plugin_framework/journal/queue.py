@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plugin_framework.journal.database import Database
+from plugin_framework.journal.timeline import cleaned
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,25 @@ class Ended:
     outcome: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a subtask ended as, and whether Datahub has acknowledged that."""
+
+    status: int
+    delivered: bool
+
+
 @dataclass(slots=True)
 class Changes:
-    """What is written in one transaction. ``calls`` are numbers of 64 bits, signed."""
+    """What is written in one transaction. ``calls`` are numbers of 64 bits, signed.
+
+    ``dropped`` are those whose start Datahub refused, and why: they stay known, but do not wait.
+    """
 
     added: list[Accepted] = field(default_factory=list)
     wanted: list[tuple[str, int]] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
+    dropped: list[tuple[str, str]] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     calls: list[int] = field(default_factory=list)
 
@@ -73,13 +86,19 @@ class Queue:
         """Make all the changes, or none; they are on disk when this returns."""
         now = time.time()
         with self._db.write() as db:
+            dropped = [subtask_id for subtask_id, _ in changes.dropped]
+            over = [*dropped, *(one.subtask_id for one in changes.ended)]
+            db.executemany(
+                "INSERT INTO subtasks (subtask_id, task_id, plugin, config, created)"
+                " SELECT subtask_id, task_id, plugin, config, accepted FROM queue"
+                " WHERE subtask_id = ? ON CONFLICT DO NOTHING",
+                [(one,) for one in over],
+            )
+            db.executemany(
+                "INSERT INTO events (subtask_id, at, kind, detail) VALUES (?, ?, 'dropped', ?)",
+                [(one, now, json.dumps({"error": cleaned(why)})) for one, why in changes.dropped],
+            )
             for one in changes.ended:
-                db.execute(
-                    "INSERT INTO subtasks (subtask_id, task_id, plugin, config, created)"
-                    " SELECT subtask_id, task_id, plugin, config, accepted FROM queue"
-                    " WHERE subtask_id = ? ON CONFLICT DO NOTHING",
-                    (one.subtask_id,),
-                )
                 db.execute(
                     "INSERT INTO reports (subtask_id, status, path, body, outcome, created)"
                     " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -92,7 +111,7 @@ class Queue:
                         now,
                     ),
                 )
-            gone = [*changes.removed, *(one.subtask_id for one in changes.ended)]
+            gone = [*changes.removed, *over]
             db.executemany("DELETE FROM queue WHERE subtask_id = ?", [(one,) for one in gone])
             db.executemany(
                 "INSERT INTO queue (place, subtask_id, task_id, plugin, config, accepted)"
@@ -125,15 +144,25 @@ class Queue:
             ).fetchone()
         return Accepted(*row) if row else None
 
-    def endings(self, subtask_ids: Collection[str]) -> dict[str, int]:
-        """The final statuses of those that have ended here."""
+    def endings(self, subtask_ids: Collection[str]) -> dict[str, Ending]:
+        """Those that have ended here."""
         with self._db.read() as db:
             rows = db.execute(
-                "SELECT subtask_id, status FROM reports WHERE outcome IS NOT NULL AND subtask_id IN"
-                " (SELECT value FROM json_each(?))",
+                "SELECT subtask_id, status, fate = 'delivered' FROM reports"
+                " WHERE outcome IS NOT NULL AND subtask_id IN (SELECT value FROM json_each(?))",
                 (json.dumps(list(subtask_ids)),),
             ).fetchall()
-        return dict(rows)
+        return {subtask_id: Ending(status, bool(sent)) for subtask_id, status, sent in rows}
+
+    def config(self, subtask_id: str) -> Any:
+        """What a subtask was given, as it waits, runs or has ended; None if it is not known."""
+        with self._db.read() as db:
+            row = db.execute(
+                "SELECT config FROM queue WHERE subtask_id = ?1"
+                " UNION ALL SELECT config FROM subtasks WHERE subtask_id = ?1 LIMIT 1",
+                (subtask_id,),
+            ).fetchone()
+        return json.loads(row[0]) if row else None
 
     def undelivered(self) -> Sequence[str]:
         """The subtasks of which a report is still to be sent."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 from plugin_framework.journal.database import Readable
 
-State = Literal["undelivered", "refused", "unfinished", "delivered"]
+State = Literal["undelivered", "refused", "waiting", "unfinished", "delivered"]
 
 _SELECT = """
 SELECT s.subtask_id, s.task_id, s.plugin, s.created,
@@ -20,8 +20,20 @@ SELECT s.subtask_id, s.task_id, s.plugin, s.created,
     e.fate, e.settled,
     (SELECT count(*) FROM events v WHERE v.subtask_id = s.subtask_id AND kind = 'undelivered'),
     (SELECT detail FROM events v WHERE v.subtask_id = s.subtask_id AND kind = 'undelivered'
-        ORDER BY event_id DESC LIMIT 1)
-FROM subtasks s LEFT JOIN reports e ON e.subtask_id = s.subtask_id AND e.outcome IS NOT NULL
+        ORDER BY event_id DESC LIMIT 1),
+    (SELECT accepted FROM queue q WHERE q.subtask_id = s.subtask_id AND accepted > s.started),
+    d.at, d.detail
+FROM (
+    SELECT subtask_id, task_id, plugin, created, rowid AS place,
+        (SELECT coalesce(max(started), 0) FROM attempts a WHERE a.subtask_id = t.subtask_id)
+            AS started
+    FROM subtasks t
+    UNION ALL SELECT subtask_id, task_id, plugin, accepted, place, 0 FROM queue q
+    WHERE NOT EXISTS (SELECT 1 FROM subtasks t WHERE t.subtask_id = q.subtask_id)
+) s
+LEFT JOIN reports e ON e.subtask_id = s.subtask_id AND e.outcome IS NOT NULL
+LEFT JOIN events d ON d.event_id = (SELECT max(event_id) FROM events v
+    WHERE v.subtask_id = s.subtask_id AND kind = 'dropped' AND at >= s.started)
 """
 
 
@@ -30,8 +42,9 @@ class Record:
     """A subtask in the journal. Times are in Unix seconds.
 
     ``status`` is the last that was reported or is to be. ``since`` is when its oldest undelivered
-    report was written, or else when its terminal one was settled. ``tries`` counts the runs that
-    gave up delivering, and ``why`` says what stopped the last of them.
+    report was written, or else when it was accepted by the service where it waits, its start was
+    refused or its terminal report was settled. ``tries`` counts the runs that gave up delivering,
+    and ``why`` says what stopped the last of them, or why its start was refused.
     """
 
     subtask_id: str
@@ -48,14 +61,14 @@ class Record:
 
 
 class Records:
-    """All subtasks in the journal."""
+    """All subtasks in the journal, those that wait in the service's queue too."""
 
     def __init__(self, database: Readable) -> None:
         self._db = database
 
     def all(self) -> list[Record]:
         """All subtasks, those with the oldest undelivered report first."""
-        return self._select("ORDER BY 8 IS NULL, 8, s.created, s.rowid")
+        return self._select("ORDER BY 8 IS NULL, 8, s.created, s.place")
 
     def find(self, subtask_id: str) -> Record | None:
         """One subtask, if the journal knows it."""
@@ -80,10 +93,21 @@ def _record(
     settled: float | None,
     tries: int,
     why: str | None,
+    accepted: float | None,
+    dropped: float | None,
+    refusal: str | None,
 ) -> Record:
-    state: State = "undelivered"
-    if not pending:
-        state = "unfinished" if fate is None or fate == "pending" else fate
+    state: State
+    if pending:
+        state, since = "undelivered", oldest
+    elif accepted is not None:
+        state, since, why = "waiting", accepted, None
+    elif fate is not None and fate != "pending":
+        state, since, why = fate, settled, None
+    elif dropped is not None:
+        state, since, why = "refused", dropped, refusal
+    else:
+        state, since, why = "unfinished", settled, None
     return Record(
         subtask_id=subtask_id,
         task_id=task_id,
@@ -93,7 +117,7 @@ def _record(
         status=status,
         pending=pending,
         state=state,
-        since=oldest if pending else settled,
+        since=since,
         tries=tries,
-        why=json.loads(why).get("error") if why and pending else None,
+        why=json.loads(why).get("error") if why else None,
     )

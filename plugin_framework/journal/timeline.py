@@ -53,7 +53,11 @@ class Events:
                 "SELECT at, kind, detail FROM events WHERE subtask_id = ? ORDER BY event_id",
                 (subtask_id,),
             ).fetchall()
-        found = [Event(at, "attempt", {"attempt": attempt}) for at, attempt in attempts]
+            accepted = db.execute(
+                "SELECT accepted, plugin FROM queue WHERE subtask_id = ?", (subtask_id,)
+            ).fetchall()
+        found = [Event(at, "accepted", {"plugin": plugin}) for at, plugin in accepted]
+        found += [Event(at, "attempt", {"attempt": attempt}) for at, attempt in attempts]
         found += [event for report in reports for event in _of_report(*report)]
         found += [Event(at, kind, json.loads(detail)) for at, kind, detail in noted]
         return sorted(found, key=lambda event: event.at)
@@ -76,7 +80,7 @@ class Timeline(Events):
             subtask_id,
             "INSERT INTO events (subtask_id, at, kind, detail)"
             " SELECT subtask_id, ?, ?, ? FROM subtasks WHERE subtask_id = ?",
-            (time.time(), kind, json.dumps(_clean(detail)), subtask_id),
+            (time.time(), kind, json.dumps(cleaned(detail)), subtask_id),
         )
 
     def count(self, subtask_id: str, kind: str) -> None:
@@ -105,15 +109,15 @@ def _of_report(
 ) -> Iterator[Event]:
     facts: dict[str, Any] = {"status": status, "of": path.rpartition("/")[2]}
     error = json.loads(outcome).get("error") if outcome else None
-    yield Event(created, "report", {**facts, **({"error": _clean(error)} if error else {})})
+    yield Event(created, "report", {**facts, **({"error": cleaned(error)} if error else {})})
     if settled is not None:
         yield Event(settled, fate, facts)
 
 
-def _clean(value: Any) -> Any:
+def cleaned(value: Any) -> Any:
     """The value without the addresses in it, presigned or not, and no longer than people read."""
     if isinstance(value, dict):
-        return {key: _clean(part) for key, part in value.items()}
+        return {key: cleaned(part) for key, part in value.items()}
     if isinstance(value, str):
         return _ADDRESS.sub("...", value)[:LONGEST_TEXT]
     return value

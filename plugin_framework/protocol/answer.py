@@ -110,7 +110,8 @@ def data_of(answer: Answer, now: float) -> Any:
     if answer.unauthenticated:
         raise AuthenticationError(f"{_outline(answer)}: check the key, the secret and the clock")
     if answer.code or not answer.succeeded:
-        raise RejectedError(_outline(answer), answer.code or answer.status)
+        code = answer.code or answer.status
+        raise RejectedError(_outline(answer), code, by_datahub=bool(answer.code))
     if answer.envelope is None:
         raise InvalidAnswerError(
             f"{answer.call}: the answer is not the protocol's JSON", unknown_outcome=answer.changes

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -37,7 +37,7 @@ from plugin_framework.service.answers import (
 )
 from plugin_framework.service.backlog import Backlog, Submission
 from plugin_framework.service.checks import Checks
-from plugin_framework.service.form import config_script
+from plugin_framework.service.form import ScriptShape, config_script
 from plugin_framework.service.messages import CreateTask, ManageTask, Payment, read
 from plugin_framework.service.metrics import Metrics
 from plugin_framework.service.openapi import document
@@ -46,7 +46,12 @@ from plugin_framework.service.request_log import RequestLog
 PAYMENT_SECONDS = 30.0
 """How long a plugin may think about a payment."""
 
-_SCRIPT_HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-cache"}
+# A page of another site may read it, as it must to import a module: there is no secret in it.
+_SCRIPT_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-cache",
+    "access-control-allow-origin": "*",
+}
 
 Handler = Callable[[Request, Call], Awaitable[Response]]
 
@@ -83,7 +88,7 @@ class Service:
         self._admission = admission
         self._metrics = metrics
         self._began = time.monotonic()
-        self._scripts: dict[str, str] = {}
+        self._scripts: dict[tuple[str, str], str] = {}
         self._document: dict[str, Any] = {}
 
     def app(self, *, request_log: bool) -> Starlette:
@@ -224,12 +229,16 @@ class Service:
 
     async def _config_script(self, request: Request) -> Response:
         served = self._plugin(request, request.query_params.get("plugin"))
-        if served.name not in self._scripts:
+        shape = request.query_params.get("shape", "script")
+        script = self._scripts.get((served.name, shape))
+        if script is None:
             schema = await run_in_threadpool(served.engine.schema)
-            self._scripts[served.name] = config_script(schema, name=served.name)
-        return Response(
-            self._scripts[served.name], media_type="text/javascript", headers=_SCRIPT_HEADERS
-        )
+            try:
+                script = config_script(schema, name=served.name, shape=cast("ScriptShape", shape))
+            except ValueError as error:
+                raise Refused(400, str(error)) from None
+            self._scripts[served.name, shape] = script
+        return Response(script, media_type="text/javascript", headers=_SCRIPT_HEADERS)
 
     async def _openapi(self, _request: Request) -> Response:
         if not self._document:

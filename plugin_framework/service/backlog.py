@@ -7,6 +7,7 @@ share one wait. Whoever starts subtasks takes them from here, one plugin after t
 from __future__ import annotations
 
 import heapq
+import json
 import logging
 import queue
 import threading
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from plugin_framework.errors import JournalError
-from plugin_framework.journal.queue import Accepted, Changes, Ended, Queue
+from plugin_framework.journal.queue import Accepted, Changes, Ended, Ending, Queue
 from plugin_framework.lifecycle.control import Controlled
 from plugin_framework.protocol.client import status_report
 from plugin_framework.protocol.models import TaskStatus
@@ -101,7 +102,8 @@ class _Remember:
 @dataclass(frozen=True, slots=True)
 class _Remove:
     subtask_id: str
-    ended: Ended | None
+    ended: Ended | None = None
+    refused: str | None = None
 
 
 _Change = _Add | _Manage | _Follow | _Remember | _Remove
@@ -201,11 +203,17 @@ class Backlog:
             heapq.heappush(self._later, (time.monotonic() + seconds, entry.place, entry.subtask_id))
             self._changed.notify_all()
 
-    def remove(self, entry: Entry, *, failed: str | None = None) -> None:
-        """The subtask is over; ``failed`` says why where it never ran, and is reported."""
+    def remove(
+        self, entry: Entry, *, failed: str | None = None, refused: str | None = None
+    ) -> None:
+        """The subtask is over.
+
+        ``failed`` says why where it never ran, and is reported; ``refused`` why Datahub does not
+        want it started, and is kept.
+        """
         entry.run = None
         ended = failed and _ended(entry.subtask_id, TaskStatus.FAILED, failed)
-        self._inbox.put(_Remove(entry.subtask_id, ended or None))
+        self._inbox.put(_Remove(entry.subtask_id, ended or None, refused))
 
     def follow(self, subtask_id: str, status: TaskStatus) -> None:
         """Note that a subtask was paused or resumed by other means than ``manage``."""
@@ -313,6 +321,19 @@ class Backlog:
             reply.set_result(answer)
         if written.ended:
             self._on_ended()
+        for change in changes:
+            if isinstance(change, _Add) and change.reply.result() == "known":
+                self._compare(change.submission)
+
+    def _compare(self, repeat: Submission) -> None:
+        """Say so where a subtask is sent again, and with another config."""
+        with suppress(JournalError):  # the next write says what is wrong with it
+            given = self._kept.config(repeat.subtask_id)
+            if given is not None and given != json.loads(repeat.config):
+                log.warning(
+                    "subtask %s was sent again with another config, which is ignored",
+                    repeat.subtask_id,
+                )
 
     def _plan(
         self, changes: list[_Change], written: Changes, fresh: dict[str, Entry]
@@ -324,6 +345,8 @@ class Backlog:
                     self._entries.pop(change.subtask_id, None)
                 if change.ended:
                     written.ended.append(change.ended)
+                elif change.refused:
+                    written.dropped.append((change.subtask_id, change.refused))
                 else:
                     written.removed.append(change.subtask_id)
             elif isinstance(change, _Follow):
@@ -345,15 +368,18 @@ class Backlog:
         submission: Submission,
         written: Changes,
         fresh: dict[str, Entry],
-        ended: dict[str, int],
+        ended: dict[str, Ending],
     ) -> Addition:
         subtask_id = submission.subtask_id
-        if subtask_id in self._entries or subtask_id in fresh or subtask_id in ended:
+        ending = ended.get(subtask_id)
+        # One that Datahub knows to have ended may have been created anew: its run asks.
+        is_known = ending is not None and not ending.delivered
+        if subtask_id in self._entries or subtask_id in fresh or is_known:
             return "known"
         if self.draining:
-            return "draining"
+            return "known" if ending else "draining"
         if len(self._entries) + len(fresh) >= self._limit:
-            return "busy"
+            return "known" if ending else "busy"
         self._place += 1
         fresh[subtask_id] = Entry(subtask_id, submission.plugin, self._place)
         written.added.append(
@@ -386,7 +412,7 @@ class Backlog:
         entry = self._entries.get(change.subtask_id)
         ended = self._kept.endings([change.subtask_id]).get(change.subtask_id)
         if ended is not None:
-            status = TaskStatus(ended).name.lower()
+            status = TaskStatus(ended.status).name.lower()
             raise _impossible(f"subtask {change.subtask_id} has ended already ({status})")
         if entry is None or change.plugin not in {None, entry.plugin}:
             raise _impossible(f"there is no subtask {change.subtask_id} here")

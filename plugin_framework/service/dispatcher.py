@@ -90,12 +90,7 @@ class Dispatcher:
         try:
             self._execute(entry)
         except RejectedError as error:
-            log.warning(
-                "subtask %s: Datahub refused its start, and it is dropped: %s",
-                entry.subtask_id,
-                error,
-            )
-            self._over(entry)
+            self._refused(entry, error)
         except ConfigurationError as error:
             self._over(entry, failed="; ".join(error.problems))
         except (DatahubError, OSError) as error:
@@ -119,11 +114,22 @@ class Dispatcher:
         outcome = run.execute()
         if outcome.status.is_final:
             self._over(entry)
-            self._on_over(outcome.status, outcome.delivered)
+            if run.running:  # else it had ended before, and Datahub knows
+                self._on_over(outcome.status, outcome.delivered)
 
-    def _over(self, entry: Entry, *, failed: str | None = None) -> None:
+    def _refused(self, entry: Entry, error: RejectedError) -> None:
+        # A proxy, or another server at a wrong address, says 403 and 404 too.
+        if not error.by_datahub:
+            self._again(entry, error)
+            return
+        log.warning(
+            "subtask %s: Datahub refused its start, and it is dropped: %s", entry.subtask_id, error
+        )
+        self._over(entry, refused=str(error))
+
+    def _over(self, entry: Entry, *, failed: str | None = None, refused: str | None = None) -> None:
         self._tries.pop(entry.subtask_id, None)
-        self._backlog.remove(entry, failed=failed)
+        self._backlog.remove(entry, failed=failed, refused=refused)
 
     def _again(self, entry: Entry, error: Exception) -> None:
         self._tries[entry.subtask_id] += 1

@@ -35,7 +35,12 @@ def config_script(schema: Mapping[str, Any], *, name: str, shape: ScriptShape = 
       ``globalThis.datahubPluginConfig``, and evaluating the text yields it.
     - ``function``: the body of a function that returns the object, for ``new Function(text)()``.
     - ``module``: an ES module whose default export is the object.
+
+    Raises:
+        ValueError: there is no such shape.
     """
+    if shape not in _LEAD:
+        raise ValueError(f"shape={shape!r}: expected one of {', '.join(_LEAD)}")
     parts = [_text_of(source) for source in _SOURCES]
     given = ", ".join(
         [f"JSON.parse({_literal(_dumped(schema))})", _literal(name), _literal(_text_of("form.css"))]

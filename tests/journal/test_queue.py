@@ -10,7 +10,7 @@ import pytest
 
 from plugin_framework.errors import JournalError
 from plugin_framework.journal.journal import Journal
-from plugin_framework.journal.queue import Accepted, Changes, Ended
+from plugin_framework.journal.queue import Accepted, Changes, Ended, Ending
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_the_end_of_what_never_ran_is_there_to_be_delivered(journal: Journal) ->
     journal.queue.write(Changes(added=[accepted(1, "a")]))
     journal.queue.write(Changes(ended=[cancelled("a")]))
     assert journal.queue.waiting() == []
-    assert journal.queue.endings(["a", "b"]) == {"a": 4}
+    assert journal.queue.endings(["a", "b"]) == {"a": Ending(4, delivered=False)}
     assert list(journal.queue.undelivered()) == ["a"]
     (report,) = journal.pending_reports("a")
     assert (report.status, report.body) == (4, b"{}")

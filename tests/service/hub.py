@@ -17,7 +17,8 @@ DOWN = 500
 class Hub:
     """``statuses`` holds what each subtask was reported as; a result counts as 3.
 
-    It answers 500 while it is ``down``, and refuses every status of what is ``refused``.
+    It answers 500 while it is ``down``, and refuses every status of what is ``refused``. A page of
+    a proxy is answered with status ``proxy`` while that is set.
     """
 
     def __init__(self) -> None:
@@ -25,6 +26,7 @@ class Hub:
         self.results: dict[str, Any] = {}
         self.refused: set[str] = set()
         self.down = False
+        self.proxy: int | None = None
         self._changed = threading.Condition()
         self._server = _Server(("127.0.0.1", 0), _handler_of(self))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -49,7 +51,7 @@ class Hub:
     def take(self, path: str, content: dict[str, Any]) -> tuple[int, Any]:
         """Apply a call; the envelope's code and data."""
         with self._changed:
-            if self.down:
+            if self.down or self.proxy is not None:
                 return DOWN, None
             if path == "/api/task/notify":
                 known = self.statuses.get(content["task_id"], [0])
@@ -90,8 +92,11 @@ def _handler_of(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def _answer(self, path: str, content: dict[str, Any]) -> None:
             code, data = hub.take(path, content)
             said = json.dumps({"code": code, "msg": "", "data": data}).encode()
-            self.send_response(500 if code == DOWN else 200)
-            self.send_header("Content-Type", "application/json")
+            kind, status = "application/json", 500 if code == DOWN else 200
+            if hub.proxy is not None:
+                said, kind, status = b"<html>no</html>", "text/html", hub.proxy
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(said)))
             self.end_headers()
             self.wfile.write(said)

@@ -169,6 +169,23 @@ def test_the_configuration_page_is_the_plugins(service: ServiceProcess) -> None:
     assert b"colour" in answer.raw
 
 
+def test_the_configuration_page_comes_in_the_shape_that_is_asked_for(
+    service: ServiceProcess,
+) -> None:
+    begins = {"script": b"(() =>", "function": b"return (() =>", "module": b"export default (() =>"}
+    for shape, lead in begins.items():
+        answer = service.call.send("GET", f"/config.js?shape={shape}", b"", {})
+        assert answer.raw.startswith(lead)
+        assert answer.headers["access-control-allow-origin"] == "*"
+    assert service.call.send("GET", "/config.js", b"", {}).raw.startswith(begins["script"])
+    unknown = service.call.send("GET", "/config.js?shape=amd", b"", {})
+    assert unknown.fate == (400, 400)
+    assert unknown.body["msg"] == "shape='amd': expected one of script, function, module"
+    for path in ("/live", "/openapi.json", "/metrics", "/api/plugin/health"):
+        answer = service.call.send("GET", path, b"", {})
+        assert "access-control-allow-origin" not in answer.headers
+
+
 def test_several_plugins_are_told_apart(hub: Hub, tmp_path: Path) -> None:
     with ServiceProcess(tmp_path, hub.url, "Counts", "Anything") as service:
         call = service.call

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import uuid
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 from playwright.sync_api import Page
@@ -49,6 +49,11 @@ def test_the_script_gives_the_object_however_it_is_evaluated(
 ) -> None:
     script = config_script(Texts.model_json_schema(), name="demo", shape=shape)
     assert page.evaluate(expression.replace("DRAWN", DRAWN), script) is True
+
+
+def test_an_unknown_shape_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="shape='amd': expected one of script, function, module"):
+        config_script({}, name="demo", shape=cast("ScriptShape", "amd"))
 
 
 def test_the_module_exports_the_object(site: Site, page: Page) -> None:
