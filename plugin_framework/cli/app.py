@@ -11,7 +11,7 @@ from plugin_framework._version import __version__
 from plugin_framework.cli.info import info_command, list_command
 from plugin_framework.cli.journal import journal_command
 from plugin_framework.cli.logs import tell
-from plugin_framework.cli.run import run_command
+from plugin_framework.cli.run import Stopped, run_command
 from plugin_framework.cli.serve import serve_command
 
 
@@ -46,7 +46,10 @@ def main() -> None:
         command = error.ctx.command_path if error.ctx else "datahub-plugin"
         _fail((f"{error.format_message()} (see {command} --help)",), error.exit_code)
     except click.Abort:
-        sys.exit(130)
+        _fail(("stopped by SIGINT",), 130)
+    except Stopped as stopped:
+        told = f"stopped by {stopped.signal.name} before the subtask was started"
+        _fail((told,), 128 + stopped.signal)
     except errors.DatahubError as error:
         _fail(problem_lines(error), exit_code(error))
 

@@ -36,6 +36,14 @@ def _unicode(
     return given
 
 
+class Stopped(SystemExit):
+    """A signal came before the subtask was started."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.signal = signal.Signals(number)
+
+
 REST_SECONDS = 5.0
 """How long a run that is over waits for what else is being delivered."""
 
@@ -145,7 +153,10 @@ def _checked(
     if not plugin:
         problems.append("which plugin? Give NAME or set DATAHUB_PLUGIN")
     if not subtask:
-        problems.append("which subtask? Give --subtask-id or set DATAHUB_SUBTASK_ID")
+        problems.append(
+            "which subtask? Give --subtask-id or set DATAHUB_SUBTASK_ID; to try a plugin without a"
+            " Datahub, give --local FILE --out DIR"
+        )
     try:
         given = read_config(config or settings.config, assignments)
     except ConfigurationError as error:
@@ -221,7 +232,7 @@ def _handle_signals() -> Callable[[Run], None]:
     def handle(number: int, _frame: object) -> None:
         if current is None or not current.running:
             _ignore_signals()
-            sys.exit(128 + number)
+            raise Stopped(number)
 
     def pass_on(run: Run) -> None:
         while numbers := received.recv(64):

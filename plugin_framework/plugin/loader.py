@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import re
 import sys
+import sysconfig
 import traceback
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -65,11 +66,10 @@ def find_plugin(name: str) -> PluginRef:
 
     Raises:
         PluginNotFoundError: naming what comes close.
-        PluginLoadError: several packages declare it.
+        PluginLoadError: several packages declare it, or it is no reference that Python can import.
     """
-    module, colon, attribute = name.partition(":")
-    if colon:
-        return PluginRef(attribute, "", module, attribute)
+    if ":" in name:
+        return _ref_to(name)
     plugins = installed_plugins()
     declared = {point.value for point in entry_points(group=PLUGIN_GROUP, name=name)}
     if len(declared) > 1:
@@ -81,6 +81,8 @@ def find_plugin(name: str) -> PluginRef:
         return plugins[name]
     near = difflib.get_close_matches(name, plugins, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "see datahub-plugin list"
+    if Path(f"{(stem := name.removesuffix('.py'))}.py").is_file() and stem.isidentifier():
+        hint = f"for a class in {stem}.py, write {stem}:Class"
     raise PluginNotFoundError(f"no plugin is called {name!r}: {hint}")
 
 
@@ -113,6 +115,24 @@ def load_extensions() -> dict[str, object]:
     return found
 
 
+def _ref_to(reference: str) -> PluginRef:
+    module, _, attribute = reference.partition(":")
+    file = Path(module)
+    if file.suffix == ".py":
+        where = "" if file.parent == Path() else f" in the folder {file.parent}"
+        raise PluginLoadError(
+            f"{reference} names a file; name its module instead, as"
+            f" {file.stem}:{attribute or 'Class'}{where}"
+        )
+    if not _is_dotted(module) or (attribute and not _is_dotted(attribute)):
+        raise PluginLoadError(f"{reference} cannot be imported: write it as package.module:Class")
+    return PluginRef(attribute or module, "", module, attribute)
+
+
+def _is_dotted(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
+
+
 def _ref_at(point: EntryPoint) -> PluginRef:
     # Its own parts raise where the value is malformed, which must stop nobody else's plugin.
     module, _, rest = point.value.partition(":")
@@ -131,17 +151,60 @@ def _import(ref: PluginRef) -> Any:
             f"plugin {ref.name} is defined inside a function, where a process of its own cannot"
             " import it: move it to module level, or run it with isolation='thread'"
         )
+    missing = object()
     try:
-        found: Any = _module(ref)
-        for part in ref.attribute.split("."):
-            found = getattr(found, part)
+        found = module = _module(ref)
+        for part in filter(None, ref.attribute.split(".")):
+            found = getattr(found, part, missing)
     except (Exception, SystemExit) as error:
         log.debug("plugin %s cannot be imported", ref.name, exc_info=error)
-        raise PluginLoadError(
-            f"plugin {ref.name} cannot be imported from {ref.module}:{ref.attribute}:"
-            f" {_reason(error)}"
-        ) from error
+        reason = _where_it_is_not(ref) if _is_absent(ref, error) else _reason(error)
+        raise _not_importable(ref, reason) from error
+    if found is missing or found is module:
+        raise _not_importable(ref, _what_there_is(ref, module))
     return found
+
+
+def _not_importable(ref: PluginRef, reason: str) -> PluginLoadError:
+    return PluginLoadError(
+        f"plugin {ref.name} cannot be imported from {ref.module}:{ref.attribute}: {reason}"
+    )
+
+
+def _is_absent(ref: PluginRef, error: BaseException) -> bool:
+    """Whether the plugin's module itself cannot be found, and not one that it imports."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    return name is not None and f"{ref.module}.".startswith(f"{name}.")
+
+
+def _where_it_is_not(ref: PluginRef) -> str:
+    installed = {sysconfig.get_path("scripts"), sysconfig.get_path("stdlib")}
+    looked = {str(Path(one).absolute()): None for one in sys.path if Path(one).is_dir()}
+    own = [
+        one
+        for one in looked
+        if one not in installed
+        and Path(one).name not in {"site-packages", "dist-packages", "lib-dynload"}
+    ]
+    modules = {file.stem for one in own for file in Path(one).glob("*.py")}
+    near = difflib.get_close_matches(ref.module, modules, n=1)
+    hint = f"did you mean {near[0]}:{ref.attribute}? " if near else ""
+    where = ", ".join([*own, "the installed packages"])
+    return f"there is no module {ref.module}; {hint}looked in {where}"
+
+
+def _what_there_is(ref: PluginRef, module: Any) -> str:
+    classes = [
+        name
+        for name, one in vars(module).items()
+        if isinstance(one, type) and issubclass(one, DatahubPlugin) and one is not DatahubPlugin
+    ]
+    lacks = f"there is no {ref.attribute} in it" if ref.attribute else "no class is named"
+    near = difflib.get_close_matches(ref.attribute, classes, n=1)
+    if near:
+        return f"{lacks}; did you mean {ref.module}:{near[0]}?"
+    written = ", ".join(f"{ref.module}:{name}" for name in classes)
+    return f"{lacks}; there is {written or 'no plugin class in it'}"
 
 
 def _module(ref: PluginRef) -> Any:
@@ -149,8 +212,7 @@ def _module(ref: PluginRef) -> Any:
         try:
             return importlib.import_module(ref.module)
         except ModuleNotFoundError as error:
-            is_it = error.name is not None and f"{ref.module}.".startswith(f"{error.name}.")
-            if ref.file is None or not is_it:
+            if ref.file is None or not _is_absent(ref, error):
                 raise
     return _module_of_file(ref.file)
 

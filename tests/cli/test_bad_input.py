@@ -47,7 +47,10 @@ def test_one_problem(arguments: tuple[str, ...], problem: str, folder: Path) -> 
 
 
 NO_PLUGIN = "which plugin? Give NAME or set DATAHUB_PLUGIN"
-NO_SUBTASK = "which subtask? Give --subtask-id or set DATAHUB_SUBTASK_ID"
+NO_SUBTASK = (
+    "which subtask? Give --subtask-id or set DATAHUB_SUBTASK_ID; to try a plugin without a Datahub,"
+    " give --local FILE --out DIR"
+)
 NO_DATAHUB = (
     "DATAHUB_BASE_URL is not set: expected the address of Datahub, such as"
     " https://datahub.example.com"
@@ -79,8 +82,8 @@ def test_all_that_is_missing_is_said_at_once(
     ("plugin", "problem"),
     [
         ("zzzzzz", "no plugin is called 'zzzzzz': see datahub-plugin list"),
-        ("no.such:Plugin", "plugin Plugin cannot be imported from no.such:Plugin: ModuleNotFound"),
-        (f"{PLUGINS}:Nope", f"plugin Nope cannot be imported from {PLUGINS}:Nope: AttributeError"),
+        ("no.such:Plugin", "plugin Plugin cannot be imported from no.such:Plugin: there is no"),
+        (f"{PLUGINS}:Nope", f"plugin Nope cannot be imported from {PLUGINS}:Nope: there is no"),
         (f"{PLUGINS}:NotAPlugin", f"plugin NotAPlugin: {PLUGINS}:NotAPlugin is not a DatahubPlug"),
     ],
 )

@@ -58,7 +58,7 @@ def test_a_broken_plugin_is_listed_with_its_reason(installed: Path) -> None:
     assert "ModuleNotFoundError: No module named 'no_such_module' (" in listed["no-module"]
     assert listed["raises"].partition(" (")[0].endswith("RuntimeError: first")
     assert listed["exits"].partition(" (")[0].endswith("SystemExit: 3")
-    assert "has no attribute 'Missing'" in listed["no-class"]
+    assert "there is no Missing in it; there is no_class:Plugin" in listed["no-class"]
     assert listed["a-function"].endswith("a_function:Plugin is not a DatahubPlugin class")
     assert listed["no-process"].endswith("plugin Plugin has no process(self, ctx)")
     assert listed["misspelt"].endswith("on_strat is not a hook; did you mean on_start?")

@@ -63,9 +63,9 @@ def test_only_the_named_plugin_is_imported(site: Site) -> None:
         ("dist_importing", "import no_such_module_at_all", "", "ModuleNotFoundError"),
         ("dist_syntax", "def broken(:", "", "SyntaxError"),
         ("dist_exiting", "import sys; sys.exit(3)", "", "SystemExit: 3"),
-        ("dist_missing", "", "", "AttributeError"),
+        ("dist_missing", "", "", "there is no P in it"),
         ("dist_function", "def P(): pass", "", "not a DatahubPlugin class"),
-        ("dist_malformed", GOOD, "not-a module!:P", "ModuleNotFoundError"),
+        ("dist_malformed", GOOD, "not-a module!:P", "there is no module not-a module!"),
         ("dist_bare", GOOD, "dist_bare", "dist_bare:"),
         ("dist_idle", PLUGIN + "    pass", "", "has no process"),
         ("dist_config", GOOD + "    Config = dict", "", "Config is not a PluginConfig"),
@@ -131,10 +131,48 @@ def test_an_unknown_name_gets_the_near_ones(site: Site) -> None:
         find_plugin("zzzzzzzzzzzzzz")
 
 
-@pytest.mark.parametrize("name", ["no.such:P", "json:P", ":P", "json:", ".json:P"])
-def test_a_reference_that_leads_nowhere_is_one_line(name: str) -> None:
-    with pytest.raises(PluginLoadError, match="cannot be imported"):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("no.such:P", "cannot be imported from no.such:P: there is no module no.such; looked in "),
+        ("json:P", "cannot be imported from json:P: there is no P in it; there is no plugin class"),
+        ("json:", "no class is named; there is no plugin class in it"),
+        (":P", ":P cannot be imported: write it as package.module:Class"),
+        (".json:P", ".json:P cannot be imported: write it as package.module:Class"),
+        ("a b:P", "a b:P cannot be imported: write it as package.module:Class"),
+        ("words.py:Words", "words.py:Words names a file; name its module instead, as words:Words"),
+        ("../x/slow.py:", "name its module instead, as slow:Class in the folder ../x"),
+        ("dist_words:", "no class is named; there is dist_words:Words, dist_words:Lines"),
+        ("dist_words:Wrods", "there is no Wrods in it; did you mean dist_words:Words?"),
+        ("dist_words:Zz", "there is no Zz in it; there is dist_words:Words, dist_words:Lines"),
+        ("dist_wordz:Words", "there is no module dist_wordz; did you mean dist_words:Words?"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_says_what_there_is(
+    site: Site, name: str, reason: str
+) -> None:
+    source = GOOD.replace("class P", "class Words") + "class Lines(Words): pass\n"
+    (site.folder / "dist_words.py").write_text(source)
+    sys.modules.pop("dist_words", None)
+    with pytest.raises(PluginLoadError) as caught:
         find_plugin(name).load()
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_where_a_module_was_looked_for_is_said(site: Site) -> None:
+    with pytest.raises(PluginLoadError, match=rf"looked in .*{site.folder}.*installed packages"):
+        find_plugin("no_such_module_at_all:P").load()
+
+
+def test_a_module_in_place_of_a_name_is_told_how_to_be_written(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (site.folder / "own_words.py").touch()
+    monkeypatch.chdir(site.folder)
+    for name in ("own_words", "own_words.py"):
+        with pytest.raises(PluginNotFoundError, match="write own_words:Class"):
+            find_plugin(name)
 
 
 def test_a_broken_extension_is_left_out_with_a_warning(
