@@ -7,6 +7,7 @@ import re
 import socket
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,24 +19,27 @@ SHOWN_ONLY = frozenset({"mermaid", "text"})
 # These set up the reader's machine; that they work is what a run of these tests shows.
 SET_UP = ("make ", "git clone ", "python3 -m venv ", ". ", "pip install .", "pip install numpy ")
 INSTALL = "pip install -e ."
-PORT = "8765"
+PORTS = ("8765", "8766")
 
 
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if blocks(page)], ids=lambda page: str(page.relative_to(ROOT))
 )
 def test_every_block_of_the_page_runs(page: Path, tmp_path: Path) -> None:
-    port = str(_free_port())
+    ports = _free_ports()
     with Terminal(tmp_path) as terminal:
         for block in blocks(page):
-            typed = Block(block.language, block.text.replace(PORT, port), block.line)
+            text = re.sub("|".join(PORTS), lambda shown: ports[shown[0]], block.text)
+            typed = Block(block.language, text, block.line)
             _run(typed, tmp_path, terminal, f"{page.relative_to(ROOT)}:{block.line}")
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
+def _free_ports() -> dict[str, str]:
+    """One for each that the pages show."""
+    with ExitStack() as held:
+        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
+        free = [str(server.getsockname()[1]) for server in servers]
+    return dict(zip(PORTS, free, strict=True))
 
 
 def _run(block: Block, folder: Path, terminal: Terminal, where: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
 
-from tests.service.calling import ServiceProcess
+from tests.service.calling import ROOT, ServiceProcess
 from tests.service.form.pages import Form, Site
 from tests.service.hub import Hub
 
@@ -54,3 +55,26 @@ def test_what_is_typed_arrives_in_create_task(
         "area": {"country": "NO", "radius": 10.0},
     }
     assert hub.results["whole"]["token_length"] == len("four")
+
+
+def test_the_page_of_the_documentation_draws_the_form(
+    says: ServiceProcess, page: Page, tmp_path: Path
+) -> None:
+    shown = (ROOT / "docs" / "how-to" / "configuration-form.md").read_text(encoding="utf-8")
+    (html,) = re.findall(r"^\$ echo '(<!DOCTYPE html>[^']*)' > form\.html$", shown, re.MULTILINE)
+    file = tmp_path / "form.html"
+    file.write_text(html.replace("http://127.0.0.1:8766", says.url), encoding="utf-8")
+    page.goto(file.as_uri())
+    page.get_by_label("Keyword").fill("fjord")
+    page.get_by_text('"keyword": "fjord"').wait_for()
+
+
+def test_a_page_of_another_site_may_import_the_form(
+    says: ServiceProcess, page: Page, tmp_path: Path
+) -> None:
+    file = tmp_path / "other.html"
+    file.write_text("<!DOCTYPE html>", encoding="utf-8")
+    page.goto(file.as_uri())
+    address = f"{says.url}/config.js?shape=module"
+    drawn = "async (address) => typeof (await import(address)).default.init"
+    assert page.evaluate(drawn, address) == "function"
