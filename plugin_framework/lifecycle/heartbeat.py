@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import queue
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -23,7 +23,10 @@ LONGEST_GRID = 0.5
 CREW = 4
 """Threads that make the calls, as long as they get through."""
 
-PATIENCE = 0.1
+MOST = 2000
+"""Threads at the most: more than there may be subtasks, so that calls that hang delay no other."""
+
+PATIENCE = 0.25
 """Seconds that a call waits for one of them before another thread joins."""
 
 
@@ -79,18 +82,19 @@ class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
 
 
 class Crew(BaseExecutor):  # type: ignore[misc]  # APScheduler ships no types
-    """A few threads that make the calls; where all of them hang, others join.
+    """A few threads that make the calls; where calls come to wait, others join, and leave after.
 
     None delays the exit of the interpreter.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._closed = threading.Event()
-        self._submitted = threading.Event()
+        self._calls: deque[tuple[float, Callable[[], None]]] = deque()
+        self._mutex = threading.Lock()
+        self._for_members = threading.Condition(self._mutex)
+        self._for_overseer = threading.Condition(self._mutex)
         self._members = 0
-        self._taken = 0
+        self._closed = False
         threading.Thread(target=self._oversee, daemon=True, name="overseer").start()
 
     def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
@@ -99,36 +103,48 @@ class Crew(BaseExecutor):  # type: ignore[misc]  # APScheduler ships no types
             events = run_job(job, job._jobstore_alias, run_times, self._logger.name)  # noqa: SLF001
             self._run_job_success(job.id, events)
 
-        self._calls.put(call)
-        self._submitted.set()
-        if self._members < CREW:
-            self._join()
+        with self._mutex:
+            self._calls.append((time.monotonic(), call))
+            if self._members < CREW:
+                self._join()
+            self._for_members.notify()
+            self._for_overseer.notify()
 
     def shutdown(self, wait: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 - APScheduler's
         """Make no further call; those under way end by themselves."""
-        self._closed.set()
-        self._submitted.set()
-        for _ in range(self._members):
-            self._calls.put(None)
+        with self._mutex:
+            self._closed = True
+            self._calls.clear()
+            self._for_members.notify_all()
+            self._for_overseer.notify()
 
     def _join(self) -> None:
         self._members += 1
         threading.Thread(target=self._work, daemon=True, name="tick").start()
 
     def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
-            self._taken += 1
+        while (call := self._next()) is not None:
             call()
 
+    def _next(self) -> Callable[[], None] | None:
+        """The call that has waited longest; None when there is no more need of this thread."""
+        with self._mutex:
+            self._for_members.wait_for(lambda: self._calls or self._closed or self._members > CREW)
+            if not self._calls:
+                self._members -= 1
+                return None
+            return self._calls.popleft()[1]
+
     def _oversee(self) -> None:
-        while not self._closed.is_set():
-            self._submitted.wait()
-            self._submitted.clear()
-            while not (self._closed.is_set() or self._calls.empty()):
-                before = self._taken
-                time.sleep(PATIENCE)
-                if self._taken == before and not self._calls.empty():
+        """Have one more join for each call that has waited too long."""
+        while not self._closed:
+            with self._mutex:
+                self._for_overseer.wait_for(lambda: self._calls or self._closed)
+                now = time.monotonic()
+                late = sum(at + PATIENCE <= now for at, _ in self._calls)
+                for _ in range(min(late, MOST - self._members)):
                     self._join()
+            time.sleep(PATIENCE)
 
 
 class Ticker:
