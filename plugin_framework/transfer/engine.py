@@ -269,7 +269,7 @@ class Engine:
                 self._resolved.pop(endpoint.origin, None)
                 raise _failure(code, f"{shown(url)}: {reason}") from None
         body.flush()
-        return exchange.finish()
+        return exchange.finish(int(curl.getinfo(pycurl.SIZE_UPLOAD_T)))
 
     def _addresses(self, endpoint: Endpoint, *, proxied: bool) -> tuple[str, ...]:
         until, addresses = self._resolved.get(endpoint.origin, (0.0, ()))

@@ -13,7 +13,11 @@ from typing import Protocol
 import pycurl
 from typing_extensions import Buffer
 
-from plugin_framework.errors import LocalFileError, SourceChangedError
+from plugin_framework.errors import (
+    LocalFileError,
+    SourceChangedError,
+    StorageUnreachableError,
+)
 
 BODY_LIMIT = 64 * 1024
 """Bytes that are kept of a body nobody wants: an error's, or the answer to a PUT."""
@@ -115,10 +119,17 @@ class Exchange:
         """What has come so far."""
         return Answer(self.status, self.headers, bytes(self.body))
 
-    def finish(self) -> Answer:
-        """The answer, once it is complete: a body may have been empty."""
+    def finish(self, sent: int) -> Answer:
+        """The answer, once it is complete: a body may have been empty.
+
+        ``sent``: bytes of the source that have left. A success that came before the last of them
+        says nothing of what is stored.
+        """
         if self.error is not None:
             raise self.error
+        whole = self.source is None or min(sent, self._position) >= self.source.size
+        if self.answer().ok and not whole:
+            raise StorageUnreachableError("storage answered before it had all that is to be sent")
         if self._wanted is None and self.sink is not None:
             self.sink.begin(self.answer())
         return self.answer()

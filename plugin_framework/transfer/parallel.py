@@ -150,8 +150,7 @@ def run_all(
             stop.hold(tick)
             while waiting and crew.busy < width.now and ready(waiting[0]):
                 crew.start(waiting.popleft())
-            if crew.one_done():
-                width.succeeded()
+            crew.wait_for_one()
     finally:
         stop.set()
         crew.leave()
@@ -181,16 +180,15 @@ class _Crew(Generic[Piece]):
             self._threads.append(thread)
             thread.start()
 
-    def one_done(self) -> bool:
+    def wait_for_one(self) -> None:
         """Wait a moment for a piece to go through; raises what it raised."""
         try:
             error = self._done.get(timeout=POLL_SECONDS)
         except queue.Empty:
-            return False
+            return
         self.busy -= 1
         if error is not None:
             raise error
-        return True
 
     def leave(self) -> None:
         """Wait for the threads to end."""
@@ -229,13 +227,16 @@ def persist(
             with width.slot(stop), _PROCESS.slot(width, most, stop):
                 if isinstance(stop, Reins) and stop.held:
                     continue  # whoever is held keeps no place from others
-                return attempt()
+                done = attempt()
         except TransferError as error:
             pause = next(waits, None) if is_transient(error) else None
             if pause is None:
                 raise
             if asks_to_slow_down(error):
                 width.narrow()
+        else:
+            width.succeeded()
+            return done
         if stop.wait(pause):
             raise AbortedError("the transfer was stopped between two attempts")
 

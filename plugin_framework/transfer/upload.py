@@ -125,7 +125,9 @@ def upload_file(
 
     Args:
         engine: what reaches storage.
-        path: a regular file, which must not change meanwhile, except as ``growing`` says.
+        path: a regular file, which must not change meanwhile, except as ``growing`` says. A change
+            through a memory map that had been written to before leaves no trace in the file's
+            dates, and is not noticed.
         name: what Datahub is told that it is called.
         api: starts and completes the upload.
         chunk: bytes per part; None: chosen by the size.
@@ -158,11 +160,9 @@ def upload_file(
             check=check,
         )
         if not digest:
-            upload.run(lambda: None)
-            return Uploaded(name, upload.size, None)
+            return upload.run(lambda: None)
         with hashing(fd, upload.size, limit=upload.readable) as sha256:
-            upload.run(lambda: upload.wait_for(sha256()))
-            return Uploaded(name, upload.size, sha256().result())
+            return upload.run(lambda: upload.wait_for(sha256()))
 
 
 @dataclass(kw_only=True)
@@ -188,12 +188,13 @@ class _Upload:
         self._parts: list[Part] = []
         self._sent: dict[int, int] = {}
         self._sent_in_all = 0
-        self._etags: dict[int, str] = {}
+        self._stored: dict[int, StoredPart] = {}
+        self._sha256: str | None = None
 
-    def run(self, before_end: Callable[[], object]) -> None:
-        """Send all parts, call ``before_end``, and complete the upload."""
+    def run(self, digest: Callable[[], str | None]) -> Uploaded:
+        """Send all parts, wait for ``digest``, and complete the upload."""
         slots = self._send_all(resume=True)
-        before_end()
+        self._sha256 = digest()
         self._await_whole()
         try:
             self._complete(slots)
@@ -202,16 +203,18 @@ class _Upload:
                 raise
             # It may be gone, or complete without our knowing: nothing says so but a new one.
             self._complete(self._send_all(resume=False))
+        return Uploaded(self.name, self.size, self._sha256)
 
     def readable(self) -> int:
         """Up to which byte the digest may read."""
         return min(self._written(), self._sent_in_all + READ_AHEAD)
 
-    def wait_for(self, future: Future[str]) -> None:
-        """Return once it is done."""
+    def wait_for(self, future: Future[str]) -> str:
+        """Its result, once it is done."""
         while not future.done():
             wait([future], POLL_SECONDS)
             self.check()
+        return future.result()
 
     def _written(self) -> int:
         return os.fstat(self.fd).st_size if self.growing else self.size
@@ -231,32 +234,50 @@ class _Upload:
         if not self._has_the_same(slots.stored):
             slots = self._init(resume=False)
         renewals = _Renewals(self.name)
-        self._etags.clear()
+        self._stored.clear()
         while True:
             self._adopt(slots)
-            before = len(self._etags)
+            before = len(self._stored)
             try:
                 self._send(slots)
             except UrlExpiredError as error:
-                stored = sum(part.size for part in self._parts if part.index in self._etags)
+                stored = sum(part.size for part in self._parts if part.index in self._stored)
                 renewals.allow(
-                    error, new=len(self._etags) > before, share=stored / max(self.size, 1)
+                    error, new=len(self._stored) > before, share=stored / max(self.size, 1)
                 )
             else:
                 return slots
-            old, slots = slots, self._init(resume=False)
-            if slots.upload_id != old.upload_id:
-                self._etags.clear()
+            old, layout = slots, self._parts
+            slots = self._init(resume=False)
+            if slots.upload_id != old.upload_id or self._parts != layout:
+                self._stored.clear()
 
     def _complete(self, slots: UploadSlots) -> None:
         """End the upload, unless the file has changed since it began."""
         if slots.completed:
             return
-        after = os.fstat(self.fd)
-        before = self._before
-        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        if not self._is_unchanged():
             raise SourceChangedError(f"{self.path} changed while it was sent")
-        self.api.complete(slots.upload_id, sorted(self._etags.items()))
+        etags = [(index, part.etag) for index, part in sorted(self._stored.items())]
+        self.api.complete(slots.upload_id, etags)
+
+    def _is_unchanged(self) -> bool:
+        """Whether the file is as it was sent and digested.
+
+        Another ctime alone may be a new name or mode, or a change whose mtime was put back: then
+        the bytes decide.
+        """
+        before, after = self._before, os.fstat(self.fd)
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            return False
+        if after.st_ctime_ns == before.st_ctime_ns:
+            return True
+        if not self._has_the_same(self._stored):
+            return False
+        if self._sha256 is None:
+            return True
+        with hashing(self.fd, self.size, limit=lambda: self.size) as again:
+            return self.wait_for(again()) == self._sha256
 
     def _init(self, *, resume: bool) -> UploadSlots:
         slots = self.api.init(self.name, self.size, self.chunk, resume=resume)
@@ -286,8 +307,9 @@ class _Upload:
     def _adopt(self, slots: UploadSlots) -> None:
         """Take over what is stored already; whatever else was sent is to be sent again."""
         if self.growing is None:
-            self._etags.update({index: part.etag for index, part in slots.stored.items()})
-        self._sent = {part.index: part.size for part in self._parts if part.index in self._etags}
+            indexes = slots.stored.keys() & {part.index for part in self._parts}
+            self._stored.update({index: slots.stored[index] for index in indexes})
+        self._sent = {part.index: part.size for part in self._parts if part.index in self._stored}
 
     def _send(self, slots: UploadSlots) -> None:
         def send(part: Part, stop: Reins) -> None:
@@ -296,9 +318,9 @@ class _Upload:
                 known = self._put(slots.urls[part.index - 1], part, stop)
                 self.api.keep(slots.upload_id, part.index, known)
             self._sent[part.index] = part.size
-            self._etags[part.index] = known.etag
+            self._stored[part.index] = known
 
-        missing = [part for part in self._parts if part.index not in self._etags]
+        missing = [part for part in self._parts if part.index not in self._stored]
         if self.reins is not None and len(missing) == len(self._parts) == 1 and not self.growing:
             send(missing[0], self.reins)
             self._tick()

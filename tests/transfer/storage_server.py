@@ -302,6 +302,13 @@ def resets_in_body(dialogue: Dialogue) -> None:
     dialogue.reset()
 
 
+def answers_early(dialogue: Dialogue) -> None:
+    """Take nothing of what is sent, and say that it is stored."""
+    dialogue.head(200, {"ETag": '"early"', "Content-Length": 0, "Connection": "close"})
+    dialogue.server.released.wait(60)  # closed now, what was sent would break the connection
+    dialogue.close()
+
+
 def cuts_short(count: int) -> Fault:
     """Promise the whole range, send ``count`` bytes, close."""
 

@@ -118,3 +118,44 @@ def test_urls_that_do_not_fit_the_parts_are_refused(
     with pytest.raises(TransferError, match=r"^f: (6 parts, but Datahub gave 5 URLs|.*-1 bytes)"):
         upload_file(engine, source, name="f", api=Wrong(server), chunk=CHUNK)
     assert not server.requests
+
+
+class ChangesItsMind(Api):
+    """A Datahub that cuts the same upload in other parts at each renewal."""
+
+    part_sizes = (10 * MIB, 5 * MIB)
+
+    def init(
+        self, file_name: str, size: int, chunk_size: int | None, *, resume: bool
+    ) -> UploadSlots:
+        self.same_upload = True
+        kept = self.kept
+        part_size = self.part_sizes[min(len(self.inits), len(self.part_sizes) - 1)]
+        slots = super().init(file_name, size, part_size, resume=resume)
+        self.kept = {**kept, **self.kept}
+        return replace(slots, part_size=part_size)
+
+
+@pytest.mark.parametrize("sizes", [(10 * MIB, 5 * MIB), (5 * MIB, 10 * MIB)])
+def test_what_was_stored_in_parts_of_another_size_is_sent_again(
+    one_by_one: Engine, server: StorageServer, source: Path, sizes: tuple[int, int]
+) -> None:
+    api = ChangesItsMind(server)
+    api.part_sizes = sizes
+    server.script("PUT", "", *lasts(2))
+    upload_file(one_by_one, source, name="f", api=api, chunk=CHUNK)
+    assert api.content() == source.read_bytes()
+
+
+def test_a_resumed_upload_leaves_out_what_was_stored_in_smaller_parts(
+    one_by_one: Engine, server: StorageServer, source: Path
+) -> None:
+    api = ChangesItsMind(server)
+    api.part_sizes = (5 * MIB, 10 * MIB)
+    server.script("PUT", "", *lasts(PARTS - 1), refuses(400, "Broken"))
+    with pytest.raises(StorageError):
+        upload_file(one_by_one, source, name="f", api=api, chunk=CHUNK)
+    for index in range(1, 5):  # those that the new cut has too
+        del api.kept[index]
+    upload_file(one_by_one, source, name="f", api=api, chunk=CHUNK)
+    assert api.content() == source.read_bytes()

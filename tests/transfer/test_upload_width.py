@@ -119,6 +119,15 @@ def test_a_process_has_its_own_limit() -> None:
     assert 1 <= most[0] <= 2
 
 
+def test_a_width_comes_back_by_the_attempts_of_many_transfers() -> None:
+    """Each of one piece, and without a crew of its own."""
+    options, width = EngineOptions(concurrency=4), Width(4)
+    width.narrow()
+    for _ in range(RECOVERY * 2):
+        assert persist(lambda: 7, options=options, stop=GOING, width=width) == 7
+    assert width.now == 4
+
+
 def test_while_it_is_held_nothing_starts_and_no_place_is_kept() -> None:
     options = EngineOptions(concurrency=1, process_concurrency=1)
     width, stop = Width(1), Reins()
