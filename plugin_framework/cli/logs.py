@@ -39,6 +39,30 @@ class Redact(logging.Filter):
         return True
 
 
+class ToldOnce(logging.Filter):
+    """Leaves out what a live line and a traceback have told already; for one subtask, after Redact.
+
+    The outcome on stdout has the error, too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._traceback = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record says something new; logging's contract."""
+        if record.name != "datahub.runner":
+            # Of a plugin's process, the traceback comes as a part of the message.
+            text = f"{record.getMessage()} {record.exc_text or ''}"
+            if "Traceback (most recent call last)" in text:
+                self._traceback = " ".join(text.split())
+            return True
+        _, _, told = record.getMessage().partition(": ")
+        if record.levelno == logging.INFO:
+            return told != "failed"
+        return not (told and self._traceback.endswith(told))
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a line: time (UTC), level, logger, message, and a traceback if any."""
 

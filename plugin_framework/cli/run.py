@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from plugin_framework.cli.info import import_from_here
-from plugin_framework.cli.logs import redacted, set_up_logging
+from plugin_framework.cli.logs import ToldOnce, redacted, set_up_logging
 from plugin_framework.cli.streams import own_streams
 
 if TYPE_CHECKING:
@@ -274,6 +274,8 @@ def _shown(settings: Settings, plugin: str, stderr: TextIO) -> Iterator[dict[str
     if console is None:
         yield {}
         return
+    for handler in logging.root.handlers:
+        handler.addFilter(ToldOnce())
     with _live_line(console, plugin) as live:
         yield {"live line": live}
 

@@ -92,6 +92,10 @@ class Raises(DatahubPlugin):
         raise ValueError(f"a bug at {PRESIGNED}")
 
 
+class RaisesThread(Raises):
+    isolation = "thread"
+
+
 class Waits(DatahubPlugin):
     """Says that it has started, and waits to be stopped."""
 

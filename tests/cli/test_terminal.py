@@ -63,6 +63,28 @@ def test_a_live_line_under_the_log(command: tuple[str, ...], tmp_path: Path) -> 
     assert re.search(rf"{PLUGINS}:Shown completed ━+ 100% .*output .* 0:00:\d\d", last)
 
 
+@pytest.mark.parametrize(
+    ("plugin", "error"),
+    [
+        ("Raises", "ValueError: a bug at"),
+        ("RaisesThread", "ValueError: a bug at"),
+        ("Fails", "half a . pair"),
+    ],
+)
+def test_a_failure_is_told_once(plugin: str, error: str, tmp_path: Path) -> None:
+    (tmp_path / "input").touch()
+    terminal = Terminal()
+    given = ("run", f"{PLUGINS}:{plugin}", "--local", "input", "--out", "out")
+    with start(*given, cwd=tmp_path, stderr=terminal.theirs) as process:
+        shown = plain(terminal.shown())
+        ended = end_of(process)
+    assert re.search(error, ended.outcome["error"])
+    assert len(re.findall(error, shown)) == 1
+    assert "subtask local: running" in shown
+    assert "subtask local: failed" not in shown
+    assert shown.count("Traceback") == plugin.count("Raises")
+
+
 def test_json_lines_on_a_terminal_where_they_are_asked_for(
     command: tuple[str, ...], tmp_path: Path
 ) -> None:
