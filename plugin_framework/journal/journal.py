@@ -55,6 +55,10 @@ class Journal:
         """Close the file; what was written stays."""
         self._db.close()
 
+    def hurry(self, seconds: float) -> None:
+        """Wait for others no longer than this from now: whatever uses the journal is to end."""
+        self._db.hurry(seconds)
+
     def is_sound(self) -> bool:
         """Whether the next start will find the file in order.
 
@@ -83,15 +87,16 @@ class Journal:
             db.execute("INSERT INTO attempts VALUES (?, ?, ?)", (subtask_id, attempt, now))
         return attempt, json.loads(state)
 
-    def forget_attempt(self, subtask_id: str, attempt: int) -> None:
-        """Undo ``start_attempt``: nothing was run, and nothing is left to report."""
+    def forget_attempt(self, subtask_id: str, attempt: int, report_id: int = 0) -> None:
+        """Undo ``start_attempt`` and the report of it: nothing was run.
+
+        What earlier attempts left to report stays.
+        """
         with self._db.write() as db:
             db.execute(
                 "DELETE FROM attempts WHERE subtask_id = ? AND attempt = ?", (subtask_id, attempt)
             )
-            db.execute(
-                "DELETE FROM reports WHERE subtask_id = ? AND fate <> 'delivered'", (subtask_id,)
-            )
+            db.execute("DELETE FROM reports WHERE report_id = ?", (report_id,))
             db.execute(
                 "DELETE FROM subtasks WHERE subtask_id = ?1 AND NOT EXISTS"
                 " (SELECT 1 FROM attempts WHERE subtask_id = ?1)",

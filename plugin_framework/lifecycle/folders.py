@@ -64,7 +64,8 @@ def subtask_lock(state_dir: Path, subtask_id: str, *, to_run: bool = True) -> It
     """Hold the subtask on this machine; yield whether its last holder was killed.
 
     The kernel frees the lock however the holder ends. The holder's name stays in the file until
-    it lets go in good order; held not ``to_run``, that of a killed one stays for the next run.
+    it lets go in good order. That a holder was killed is still known to the next one where this
+    one holds it not ``to_run``, or fails.
 
     Raises:
         TaskLockedError: someone else holds it; the message says who.
@@ -80,10 +81,12 @@ def subtask_lock(state_dir: Path, subtask_id: str, *, to_run: bool = True) -> It
         was_killed = _lock(fd, state_dir, subtask_id)
         if os.fstat(fd).st_nlink == 0:
             raise TaskLockedError(f"subtask {subtask_id} was just pruned here: run it again")
+        in_order = False
         try:
             yield was_killed
+            in_order = to_run
         finally:
-            if to_run or not was_killed:
+            if in_order or not was_killed:
                 os.ftruncate(fd, 0)
     finally:
         os.close(fd)

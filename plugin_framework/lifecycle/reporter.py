@@ -50,7 +50,8 @@ class Reporter:
     """Reports one subtask, from a thread of its own.
 
     ``before_end`` is called before the terminal report is first sent. ``asked`` is the status that
-    Datahub last asked for; ``ending`` is the terminal report, once there is one.
+    Datahub last asked for; ``begun`` is the id of the report that began the attempt; ``ending`` is
+    the terminal report, once there is one.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Reporter:
         self._give_up_at = math.inf
         self._closed = threading.Event()
         self.asked: TaskStatus | None = None
+        self.begun = UNKEPT
         self.status = TaskStatus.INITIAL
         self.ending: Report | None = None
 
@@ -93,13 +95,18 @@ class Reporter:
             RetryableError, FinalError: Datahub could not be told.
         """
         path, body = status_report(self._subtask_id, TaskStatus.RUNNING)
-        self._journal.add_report(self._subtask_id, status=TaskStatus.RUNNING, path=path, body=body)
+        running = self._journal.add_report(
+            self._subtask_id, status=TaskStatus.RUNNING, path=path, body=body
+        )
+        self.begun = running.report_id
         self._load()
         for earlier in self._pending[:-1]:
             self._deliver(earlier, patience)
         running = self._pending.pop()
         self._send(running, patience)
         self._settle(running, "delivered")
+        # Answers that were asked for before are about the run before.
+        self._settled_at = time.monotonic()
         self._move(TaskStatus.RUNNING)
         self.start()
 

@@ -140,7 +140,7 @@ class Run:
         try:
             self._reporter.begin(self._settings.startup_deadline)
         except BaseException:  # a signal, too
-            self._sup.journal.forget_attempt(task.subtask_id, self._attempt)
+            self._sup.journal.forget_attempt(task.subtask_id, self._attempt, self._reporter.begun)
             self._chronicle.note("not started", attempt=self._attempt)
             if self._attempt == 1:
                 self._remove_work_dir()

@@ -116,7 +116,9 @@ def test_a_second_signal_leaves_what_ignores_sigterm_no_second(tmp_path: Path) -
             run = engine.run(SUBTASK)
             done = threading.Thread(target=run.execute)
             done.start()
-            eventually((tmp_path / "started").exists)
+            eventually(
+                lambda: list(tmp_path.glob("started")) and (tmp_path / "started").read_text()
+            )
             run.shutdown(signal.SIGINT)
             begun = time.monotonic()
             run.shutdown(signal.SIGINT)
@@ -289,6 +291,34 @@ def test_a_status_that_a_killed_attempt_left_goes_before_the_next_start(tmp_path
             pass
         assert resumed(hub, tmp_path).exit_code == 0
         assert hub.statuses == [1, 2, 1, 3]
+        assert hub.violations == []
+
+
+def test_a_start_that_fails_keeps_what_an_earlier_attempt_left(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        command = started(hub, tmp_path, on_shutdown="pause", delivery_deadline=1)
+        hub.stop_listening()
+        command.terminate()
+        assert finish(command)[0] == 75
+        again = start(plugins.Steps, hub, tmp_path, startup_deadline=0.5)
+        assert finish(again)[0] == 69
+        hub.start_listening()
+        assert resumed(hub, tmp_path).attempt == 2
+        assert hub.statuses == [1, 2, 1, 3]
+        assert hub.violations == []
+
+
+def test_a_start_that_fails_does_not_hide_that_an_attempt_was_killed(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        command = started(hub, tmp_path)
+        command.kill()
+        command.communicate()
+        hub.stop_listening()
+        again = start(plugins.Steps, hub, tmp_path, startup_deadline=0.5, on_interrupted="fail")
+        assert finish(again)[0] == 69
+        hub.start_listening()
+        assert resumed(hub, tmp_path, on_interrupted="fail").exit_code == 1
+        assert hub.statuses == [1, 5]
         assert hub.violations == []
 
 

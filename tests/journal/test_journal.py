@@ -77,8 +77,8 @@ def test_attempts_count_and_bring_the_saved_state(journal: Journal) -> None:
 
 def test_a_forgotten_attempt_leaves_nothing(journal: Journal) -> None:
     start(journal)
-    journal.add_report("s", status=1, path="/status", body=b"{}")
-    journal.forget_attempt("s", 1)
+    report = journal.add_report("s", status=1, path="/status", body=b"{}")
+    journal.forget_attempt("s", 1, report.report_id)
     assert journal.pending_reports("s") == []
     assert start(journal) == (1, {})
 
@@ -86,8 +86,11 @@ def test_a_forgotten_attempt_leaves_nothing(journal: Journal) -> None:
 def test_a_forgotten_attempt_leaves_the_one_before(journal: Journal) -> None:
     start(journal)
     journal.save_state("s", {"kept": True})
+    report = journal.add_report("s", status=2, path="/status", body=b"{}")
     start(journal)
-    journal.forget_attempt("s", 2)
+    begun = journal.add_report("s", status=1, path="/status", body=b"{}")
+    journal.forget_attempt("s", 2, begun.report_id)
+    assert journal.pending_reports("s") == [report]
     assert start(journal) == (2, {"kept": True})
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from plugin_framework.errors import JournalError, TaskLockedError
 from plugin_framework.lifecycle.folders import (
     folder_name,
+    lock_file_of,
     make_work_dir,
     safe_file_name,
     subtask_lock,
@@ -67,6 +68,25 @@ def test_a_holder_that_did_not_let_go_was_killed(tmp_path: Path) -> None:
     lock.write_text(left)
     with subtask_lock(tmp_path, "a") as was_killed:
         assert was_killed
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_start_that_fails_does_not_hide_a_kill(tmp_path: Path, *, killed: bool) -> None:
+    def fail() -> None:
+        with subtask_lock(tmp_path, "a") as was_killed:
+            assert was_killed == killed
+            raise RuntimeError
+
+    with subtask_lock(tmp_path, "a"):
+        pass
+    lock_file_of(tmp_path, "a").write_text("process 1" * killed)
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            fail()
+    with subtask_lock(tmp_path, "a") as was_killed:
+        assert was_killed == killed
+    with subtask_lock(tmp_path, "a") as was_killed:
+        assert not was_killed
 
 
 def test_a_state_folder_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -92,6 +93,13 @@ def test_what_is_reported_after_the_end_is_kept_from_datahub(tmp_path: Path) -> 
         assert not reporter.report(TaskStatus.PAUSED)
         assert reporter.wait(10).done
         assert hub.statuses == [1, 5]
+
+
+def test_an_answer_from_before_the_beginning_is_about_another_run(tmp_path: Path) -> None:
+    asked_at = time.monotonic()
+    with StrictDatahub(SUBTASK) as hub, reporting(hub, tmp_path) as reporter:
+        assert not reporter.settled_since(asked_at)
+        assert reporter.settled_since(time.monotonic())
 
 
 def test_hurry_ends_a_wait_that_is_under_way(tmp_path: Path) -> None:
