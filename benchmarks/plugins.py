@@ -49,7 +49,7 @@ class Wait(DatahubPlugin):
         """Wait."""
         with self._lock:
             Wait.waiting += 1
-        while not self.over.wait(5):
+        while not self.over.wait(30):
             ctx.checkpoint()
 
 
