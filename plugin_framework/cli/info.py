@@ -59,17 +59,24 @@ def import_from_here(name: str) -> None:
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
-    for key in ("name", "version", "description", "hooks", "isolation", "timeout_seconds"):
-        value = facts[key]
-        text = ", ".join(value) if isinstance(value, list) else str(value or "")
+    timeout, resources = facts["timeout_seconds"], facts["resources"]
+    said = {
+        **{key: facts[key] for key in ("name", "version", "description")},
+        "hooks": ", ".join(facts["hooks"]),
+        **{key: facts[key] for key in ("isolation", "pause_mode")},
+        "timeout_seconds": f"{timeout or 'none'} (what a whole task may take)",
+        "resources": f"{json.dumps(resources, default=str) if resources else 'none'}"
+        " (what one task needs, for engines)",
+    }
+    for key, text in said.items():
         yield f"{key:<16} {text}".rstrip()
-    yield f"{'resources':<16} {json.dumps(facts['resources'], default=str)}"
     yield "config"
     for line in _config_lines(facts["config_schema"]):
         yield f"  {line}"
-    yield "environment"
+    yield "environment (defaults; * is set now, in the environment or .env)"
     for variable in facts["environment"]:
-        yield f"  {variable['variable']:<36} {variable['default']}"
+        mark = "*" if variable["set"] else " "
+        yield f"{mark} {variable['variable']:<36} {variable['default']}"
 
 
 def description_of(plugin: type[DatahubPlugin]) -> str:
@@ -90,14 +97,19 @@ def _summary(ref: PluginRef) -> str:
 
 def _facts(ref: PluginRef, plugin: type[DatahubPlugin]) -> dict[str, Any]:
     from plugin_framework.plugin.manager import hooks_of  # noqa: PLC0415 - loaded late
-    from plugin_framework.settings import describe_settings  # noqa: PLC0415 - loaded late
+    from plugin_framework.settings import (  # noqa: PLC0415 - loaded late
+        describe_settings,
+        given_variables,
+    )
 
+    given = given_variables()
     return {
         "name": ref.name,
         "version": plugin.version or ref.version,
         "description": description_of(plugin),
         "hooks": list(hooks_of(plugin)),
         "isolation": plugin.isolation or "process",
+        "pause_mode": plugin.pause_mode,
         "timeout_seconds": plugin.timeout_seconds,
         "resources": dict(plugin.resources),
         "config_schema": _schema(ref, plugin),
@@ -107,6 +119,7 @@ def _facts(ref: PluginRef, plugin: type[DatahubPlugin]) -> dict[str, Any]:
                 "expected": setting.expected,
                 "default": setting.default,
                 "meaning": setting.meaning,
+                "set": setting.variable in given,
             }
             for setting in describe_settings()
         ],
@@ -134,5 +147,16 @@ def _config_lines(schema: dict[str, Any]) -> list[str]:
         default = "required" if key in required else f"default {json.dumps(field.get('default'))}"
         words = [field.get("title", ""), field.get("description", "")]
         text = ". ".join(word.rstrip(".") for word in words if word)
-        lines.append(f"{key:<20} {field.get('type', 'any'):<8} {default:<18} {text}".rstrip())
+        lines.append(f"{key:<20} {_type(schema, field):<8} {default:<18} {text}".rstrip())
     return lines or ["takes none"]
+
+
+def _type(schema: dict[str, Any], field: dict[str, Any]) -> str:
+    """A field's type; of an optional one that of its value, for the default says null."""
+    if "$ref" in field:
+        field = schema["$defs"][field["$ref"].rpartition("/")[2]]
+    if "type" in field:
+        return str(field["type"])
+    parts = [*field.get("anyOf", ()), *field.get("oneOf", ()), *field.get("allOf", ())]
+    names = dict.fromkeys(_type(schema, part) for part in parts)
+    return " or ".join(name for name in names if name != "null") or "any"

@@ -11,6 +11,7 @@ in any letter case, less surrounding white space.
 from plugin_framework.settings.catalogue import (
     SettingInfo,
     describe_settings,
+    given_variables,
     secret_variables,
     unknown_variables,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "Settings",
     "TransferSettings",
     "describe_settings",
+    "given_variables",
     "load_settings",
     "secret_variables",
     "unknown_variables",

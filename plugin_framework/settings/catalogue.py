@@ -24,15 +24,20 @@ def fields() -> Iterator[tuple[str, FieldInfo]]:
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """A warning for each ``DATAHUB_`` name in ``environ`` or ``.env`` that is not a setting."""
     known = {name for name, _ in fields()}
-    names = {name.upper() for name in (*environ, *_dotenv_names())}
+    names = {name.upper() for name in (*environ, *_dotenv())}
     return [unknown_line(name) for name in sorted(names - known) if name.startswith(PREFIX)]
 
 
-def _dotenv_names() -> tuple[str, ...]:
+def given_variables() -> frozenset[str]:
+    """Names of the variables, in capitals, that the environment or ``.env`` sets, right or not."""
+    return frozenset(name.upper() for name, value in {**_dotenv(), **os.environ}.items() if value)
+
+
+def _dotenv() -> Mapping[str, str | None]:
     try:
-        return tuple(DotEnvSettingsSource(Settings).env_vars)
+        return DotEnvSettingsSource(Settings).env_vars
     except (OSError, UnicodeError):
-        return ()  # load_settings says so
+        return {}  # load_settings says so
 
 
 def unknown_line(variable: str) -> str:

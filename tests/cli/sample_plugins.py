@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from enum import StrEnum
 from typing import Any
 
 from pydantic import ConfigDict
@@ -147,6 +148,28 @@ class NoSchema(DatahubPlugin):
     class Config(PluginConfig):
         model_config = ConfigDict(arbitrary_types_allowed=True)
         event: threading.Event
+
+    def process(self, ctx: TaskContext[Config]) -> None:
+        """Do nothing."""
+
+
+class Choice(StrEnum):
+    one = "one"
+
+
+class Inner(PluginConfig):
+    size: int = 1
+
+
+class ManyTypes(DatahubPlugin):
+    """Its config has types that its schema does not name in one word."""
+
+    class Config(PluginConfig):
+        number: int | None = None
+        either: int | str | None = None
+        choice: Choice | None = None
+        inner: Inner | None = None
+        whatever: Any = None
 
     def process(self, ctx: TaskContext[Config]) -> None:
         """Do nothing."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.calling import PLUGINS, call, environment
+from tests.cli.calling import PLUGINS, Ended, call, environment
 
 HEAVY = ("httpx", "apscheduler", "starlette", "uvicorn", "pycurl", "rich", "pydantic_settings")
 
@@ -77,6 +77,7 @@ def test_info_as_json(installed: Path) -> None:
         "expected": "a number greater than 0 (seconds)",
         "default": "30",
         "meaning": "Seconds between heartbeats.",
+        "set": False,
     }
     assert facts.pop("config_schema")["type"] == "object"
     assert facts == {
@@ -85,6 +86,7 @@ def test_info_as_json(installed: Path) -> None:
         "description": "One line.",
         "hooks": ["on_start", "process"],
         "isolation": "process",
+        "pause_mode": "checkpoint",
         "timeout_seconds": None,
         "resources": {"cpus": 2},
     }
@@ -98,7 +100,41 @@ def test_info_for_people(tmp_path: Path) -> None:
     assert lines[0] == "name Echo"
     assert "description Copies its input, and prints in every way there is." in lines
     assert 'word string default "none" Word. Comes back in the result' in lines
+    assert "pause_mode checkpoint" in lines
+    assert "timeout_seconds none (what a whole task may take)" in lines
+    assert "resources none (what one task needs, for engines)" in lines
     assert "DATAHUB_HEARTBEAT_SECONDS 30" in lines
+
+
+def test_info_says_what_is_set_and_not_to_what(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DATAHUB_POLL_SECONDS=7\nDATAHUB_TOKEN=\n")
+    env = {"DATAHUB_API_SECRET": "canary", "datahub_heartbeat_seconds": "canary"}
+    ended = call("info", f"{PLUGINS}:Echo", cwd=tmp_path, env=env)
+    _, heading, environment = ended.out.partition("environment (defaults; * is set now")
+    assert heading
+    set_now = {line.split()[1] for line in environment.splitlines() if line.startswith("* ")}
+    assert set_now == {
+        "DATAHUB_API_SECRET",
+        "DATAHUB_HEARTBEAT_SECONDS",
+        "DATAHUB_POLL_SECONDS",
+    }
+    assert "canary" not in ended.out + ended.err
+
+
+def test_info_says_the_type_of_what_is_optional(tmp_path: Path) -> None:
+    ended = call("info", f"{PLUGINS}:ManyTypes", cwd=tmp_path)
+    types = {line.split()[0]: line.partition(" default ")[0].split()[1:] for line in _config(ended)}
+    assert types == {
+        "number": ["integer"],
+        "either": ["integer", "or", "string"],
+        "choice": ["string"],
+        "inner": ["object"],
+        "whatever": ["any"],
+    }
+
+
+def _config(ended: Ended) -> list[str]:
+    return ended.out.partition("\nconfig\n")[2].partition("\nenvironment")[0].splitlines()
 
 
 @pytest.mark.parametrize(
