@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -251,6 +251,8 @@ class _Upload:
             slots = self._init(resume=False)
             if slots.upload_id != old.upload_id or self._parts != layout:
                 self._stored.clear()
+            else:
+                slots = replace(slots, stored=old.stored)
 
     def _complete(self, slots: UploadSlots) -> None:
         """End the upload, unless the file has changed since it began."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from plugin_framework.errors import StorageError, TransferError
 from plugin_framework.transfer.engine import Engine, EngineOptions
 from plugin_framework.transfer.plan import MIB
-from plugin_framework.transfer.upload import UploadSlots, upload_file
+from plugin_framework.transfer.upload import Growing, UploadSlots, upload_file
 from tests.transfer.storage_server import Dialogue, Fault, StorageServer, refuses
 from tests.transfer.test_upload import CHUNK, Api
 
@@ -158,4 +159,28 @@ def test_a_resumed_upload_leaves_out_what_was_stored_in_smaller_parts(
     for index in range(1, 5):  # those that the new cut has too
         del api.kept[index]
     upload_file(one_by_one, source, name="f", api=api, chunk=CHUNK)
+    assert api.content() == source.read_bytes()
+
+
+def test_a_growing_file_keeps_what_an_earlier_attempt_stored(
+    one_by_one: Engine, server: StorageServer, source: Path
+) -> None:
+    api = Api(server)
+    api.same_upload = True
+    server.script("PUT", "/u1/p3", *[refuses(403, "SignatureDoesNotMatch")])
+    whole = Event()
+    growing = Growing(source.stat().st_size, whole)
+    whole.set()
+    with pytest.raises(StorageError):
+        upload_file(one_by_one, source, name="f", api=api, chunk=CHUNK, growing=growing)
+    assert set(api.kept) == {1, 2}
+    kept = dict(api.kept)
+    del kept[1]  # so that a URL that has expired is asked for before a part that is stored
+    api.kept = kept
+    before = len(server.requests)
+    server.script("PUT", "/u1/p1", EXPIRED)
+    upload_file(one_by_one, source, name="f", api=api, chunk=CHUNK, growing=growing)
+    assert [request.target.split("?")[0] for request in server.requests[before:]] == [
+        f"/u1/p{index}" for index in (1, 1, 3, 4, 5, 6, 7)
+    ]
     assert api.content() == source.read_bytes()
