@@ -371,6 +371,8 @@ class Run:
             error = self._store(uploads)
             if error is None:
                 return self._decide(TaskStatus.COMPLETED, None, ending.result)
+        elif self._is_suspended():
+            raise TaskCancelled("the subtask goes on at the next start")
         return self._fail(error or "TaskCancelled was raised, but nobody cancelled")
 
     def _store(self, uploads: Callable[[], object]) -> str | None:
@@ -401,22 +403,27 @@ class Run:
             # What it returned stands, unless it is being stopped.
             self._changed.wait_for(lambda: not self._storing or self._stop or self._shutting_down)
             self._changed.wait_for(lambda: not self._storing, TERM_TO_KILL_SECONDS)
-            suspended = self.paused_for is not None and self._watch.forced
-            undecided = self._stop is None and self._verdict is None and not self._deciding
-            if suspended and undecided:
-                self._suspend(self.paused_for or 0)
-                return
-        self._fail(cause)
+        if not self._is_suspended():
+            self._fail(cause)
 
-    def _suspend(self, number: int) -> None:
-        """A signal holds the task at a checkpoint, or it reached none within the grace period."""
-        error = None
-        if self._settings.on_shutdown == "pause":
-            self._reporter.report(TaskStatus.PAUSED)
-        else:
-            error = f"stopped by {signal.Signals(number).name}"
-        self._verdict = Verdict(int(self._reporter.status), error)
-        self.stopped.set()
+    def _is_suspended(self) -> bool:
+        """Whether a signal ends the run, and not the subtask; then that is settled.
+
+        It holds the task at a checkpoint, or the task reached none within the grace period. How a
+        worker ends that was made to end says nothing of its work.
+        """
+        with self._changed:
+            undecided = self._stop is None and self._verdict is None and not self._deciding
+            if self.paused_for is None or not self._watch.forced or not undecided:
+                return False
+            error = None
+            if self._settings.on_shutdown == "pause":
+                self._reporter.report(TaskStatus.PAUSED)
+            else:
+                error = f"stopped by {signal.Signals(self.paused_for).name}"
+            self._verdict = Verdict(int(self._reporter.status), error)
+            self.stopped.set()
+            return True
 
     def _fail(self, error: str) -> Verdict:
         """Decide on the reason for the stop where there is one, else on status 5."""

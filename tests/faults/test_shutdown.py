@@ -92,6 +92,25 @@ def test_what_ignores_a_signal_is_killed_after_the_grace_period(
         gone(int((tmp_path / name).read_text()))
 
 
+@pytest.mark.parametrize(("policy", "statuses"), [("pause", [1, 2]), ("leave", [1])])
+@pytest.mark.parametrize("child", ["false", "true"])
+def test_what_ends_by_itself_at_the_end_of_the_grace_period_has_not_failed(
+    tmp_path: Path, policy: str, statuses: list[int], child: str
+) -> None:
+    config = ("--set", f"child={child}")
+    with StrictDatahub(SUBTASK) as hub:
+        settings: dict[str, Any] = {"on_shutdown": policy, "grace_seconds": 0.5}
+        command = start(plugins.Polite, hub, tmp_path, *config, **settings)
+        eventually((tmp_path / "started").exists)
+        command.terminate()
+        code, outcome, said = finish(command)
+        assert (code, outcome["status"]) == (143, statuses[-1]), said
+        assert hub.statuses == statuses
+        assert not (tmp_path / "hooks").exists()
+        assert run(plugins.Polite, hub, tmp_path).result == {"rows": 7}
+        assert hub.violations == []
+
+
 def test_a_second_signal_waits_no_longer(tmp_path: Path) -> None:
     with StrictDatahub(SUBTASK) as hub:
         command = start(plugins.Stubborn, hub, tmp_path, grace_seconds=60)

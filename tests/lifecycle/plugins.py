@@ -166,6 +166,34 @@ class Stubborn(DatahubPlugin):
             time.sleep(60)
 
 
+class Polite(DatahubPlugin):
+    """Ends by itself at SIGTERM, as many a library makes it; or because a child of it does."""
+
+    class Config(PluginConfig):
+        child: bool = False
+
+    def process(self, ctx: TaskContext[Config]) -> Mapping[str, Any]:
+        folder = ctx.work_dir.parent.parent
+        if ctx.attempt > 1:
+            return dict(ctx.state)
+        ctx.save_state(rows=7)
+        if ctx.config.child:
+            child = subprocess.Popen(["sleep", "600"])
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            (folder / "started").touch()
+            raise RuntimeError(f"the child ended with {child.wait()}")
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        (folder / "started").touch()
+        while True:
+            time.sleep(60)
+
+    def on_cancel(self, ctx: TaskContext[Config]) -> None:
+        Steps._note(ctx, "cancel")
+
+    def on_failure(self, ctx: TaskContext[Config], error: BaseException) -> None:
+        Steps._note(ctx, "failure")
+
+
 class Family(DatahubPlugin):
     """Has a child, a daemon in a session of its own, and a grandchild."""
 
