@@ -1,9 +1,10 @@
 """The process that has a plugin imported, and forks one process for each task.
 
 Started by ``process.py`` with an environment free of secrets; it talks over one Unix socket, given
-by file descriptor: ``load`` first, then any number of ``check``, ``schema`` and ``fork``. After
-``fork`` comes one byte that carries two file descriptors. It ends, and all its tasks with it, when
-the supervisor is gone.
+by file descriptor: ``load`` first, then any number of ``fork``. After ``fork`` comes one byte that
+carries two file descriptors. It ends, and all its tasks with it, when the supervisor is gone.
+
+None of the author's code runs here after the import: what hangs or crashes is a process of its own.
 
 Processes that a task leaves behind become this process's children, and are killed.
 """
@@ -25,7 +26,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
 
-from plugin_framework.errors import ConfigurationError
+from plugin_framework.errors import ConfigurationError, InvalidConfigError
 from plugin_framework.isolation.channel import Channel, RemoteHost
 from plugin_framework.isolation.memory import oom_kills
 from plugin_framework.isolation.session import LINE_LIMIT, run_hooks, run_payment
@@ -91,10 +92,6 @@ class ForkServer:
                 # Killed between the message and what belongs to it.
                 return False
             self._fork(*fds)
-        elif "check" in message:
-            self._check(message["check"])
-        elif "schema" in message:
-            self._send(schema=config_schema(self._plugin))
         else:
             self._load(message["load"], message["path"])
         return True
@@ -117,14 +114,6 @@ class ForkServer:
             hooks=hooks_of(plugin),
             version=plugin.version,
         )
-
-    def _check(self, config: dict[str, Any]) -> None:
-        try:
-            parse_config(self._plugin, config)
-        except ConfigurationError as error:
-            self._send(problems=error.problems)
-        else:
-            self._send()
 
     def _fork(self, channel: int, output: int) -> None:
         os.set_inheritable(channel, False)
@@ -196,26 +185,15 @@ def _kill(pids: set[int]) -> None:
 def run_child(
     plugin: type[DatahubPlugin], extensions: dict[str, object], connection: Connection
 ) -> NoReturn:
-    """Be the plugin process of one task."""
+    """Be the plugin process of one task, or one that validates configs."""
     code = 1
     try:
         channel = Channel(connection)
         start = channel.receive()
-        gate = Gate()
-        remote = RemoteHost(channel, lambda name: getattr(gate, name)())
-        log = _log_through(remote, start["plugin"], start["log_level"])
-        threading.Thread(target=_listen, args=(remote,), daemon=True).start()
-        if "payment" in start:
-            remote.ended(run_payment(plugin, *start["payment"], log=log, extensions=extensions))
+        if "checks" in start:
+            _serve_checks(plugin, channel)
         else:
-            run_hooks(
-                plugin,
-                TaskFacts(**start["facts"]),
-                host=remote,
-                gate=gate,
-                log=log,
-                extensions=extensions,
-            )
+            _serve_task(plugin, extensions, channel, start)
         code = 0
     except BaseException:  # noqa: BLE001 - the supervisor logs what is printed
         traceback.print_exc()
@@ -225,6 +203,47 @@ def run_child(
             with contextlib.suppress(Exception):
                 stream.flush()
         os._exit(code)
+
+
+def _serve_task(
+    plugin: type[DatahubPlugin],
+    extensions: dict[str, object],
+    channel: Channel,
+    start: dict[str, Any],
+) -> None:
+    gate = Gate()
+    remote = RemoteHost(channel, lambda name: getattr(gate, name)())
+    log = _log_through(remote, start["plugin"], start["log_level"])
+    threading.Thread(target=_listen, args=(remote,), daemon=True).start()
+    if "payment" in start:
+        remote.ended(run_payment(plugin, *start["payment"], log=log, extensions=extensions))
+    else:
+        run_hooks(
+            plugin,
+            TaskFacts(**start["facts"]),
+            host=remote,
+            gate=gate,
+            log=log,
+            extensions=extensions,
+        )
+
+
+def _serve_checks(plugin: type[DatahubPlugin], channel: Channel) -> None:
+    """Validate configs until nobody asks any more."""
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            message = channel.receive()
+            channel.send(_answer(plugin, message))
+
+
+def _answer(plugin: type[DatahubPlugin], message: dict[str, Any]) -> dict[str, Any]:
+    if "schema" in message:
+        return {"schema": config_schema(plugin)}
+    try:
+        parse_config(plugin, message["check"])
+    except InvalidConfigError as error:
+        return {"problems": error.problems}
+    return {}
 
 
 def _become_leader(output: int, parent: int) -> None:

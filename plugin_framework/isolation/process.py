@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast
 
 from plugin_framework.errors import (
     InvalidConfigError,
@@ -24,6 +24,7 @@ from plugin_framework.errors import (
     PluginLoadError,
 )
 from plugin_framework.isolation.channel import Channel, serve
+from plugin_framework.isolation.check import LATE, Checker, CheckerDiedError, Checkers
 from plugin_framework.isolation.freeze import freeze, thaw
 from plugin_framework.isolation.payment import PaymentHost
 from plugin_framework.isolation.session import LINE_LIMIT, TaskHost
@@ -100,24 +101,27 @@ class ProcessIsolation:
         It waits for the plugin's import.
 
         Raises:
+        self._checkers = Checkers(self._checker)
             PluginLoadError: it cannot be imported.
         """
         with self._asking:
             return self._loaded().info()
 
     def check(self, config: Mapping[str, Any]) -> None:
-        """Validate a config where the plugin is.
+        """Validate a config where the plugin is, beside whatever else is validated.
 
         Raises:
             PluginLoadError: the plugin cannot be imported.
-            InvalidConfigError: with one line for each field that is wrong.
+            PluginCrashedError: no process can be started.
+            InvalidConfigError: with one line for each field that is wrong, or with what became of
+                its validation.
         """
-        with self._asking:
-            server = self._loaded()
-            try:
-                reply = server.ask({"check": dict(config)})
-            except PluginCrashedError as error:
-                raise InvalidConfigError(f"config: it cannot be validated: {error}") from None
+        try:
+            reply = self._checkers.ask({"check": dict(config)})
+        except TimeoutError:
+            raise InvalidConfigError(LATE) from None
+        except CheckerDiedError as error:
+            raise InvalidConfigError(f"config: it cannot be validated: {error}") from None
         if "problems" in reply:
             raise InvalidConfigError(reply["problems"])
 
@@ -126,10 +130,13 @@ class ProcessIsolation:
 
         Raises:
             PluginLoadError: the plugin cannot be imported.
-            PluginCrashedError: it crashed.
+            PluginCrashedError: no process can be started.
         """
-        with self._asking:
-            schema: dict[str, Any] = self._loaded().ask({"schema": True})["schema"]
+        try:
+            schema: dict[str, Any] = self._checkers.ask({"schema": True})["schema"]
+        except (TimeoutError, CheckerDiedError) as error:
+            log.warning("plugin %s: its config has no schema: %r", self.ref.name, error)
+            return {}
         return schema
 
     def start(
@@ -173,12 +180,25 @@ class ProcessIsolation:
         try:
             with self._asking:
                 server = self._loaded()
-                worker.freezes = server.info()["pause_mode"] == "freeze"
-                server.fork(worker, [theirs.fileno(), output_in])
+                server.fork(what, [theirs.fileno(), output_in])
+                return server.info()
         finally:
             theirs.close()
             os.close(output_in)
+        worker.freezes = self._fork(worker, theirs, output_in)["pause_mode"] == "freeze"
         return worker
+
+    def _checker(self) -> Checker:
+        ours, theirs = socket.socketpair()
+        output, output_in = os.pipe()
+        pump_lines(output, f"datahub.plugin.{self.ref.name}")
+        checker = Checker(Connection(ours.detach()))
+        self._fork(checker, theirs, output_in)
+        checker.start()
+        return checker
+
+    def _fork(self, what: _Forked, theirs: socket.socket, output_in: int) -> dict[str, Any]:
+        """Fork a process that has these ends; returns what is known of the plugin."""
 
     def close(self) -> None:
         """End the forkserver, and every process it still has."""
@@ -190,6 +210,7 @@ class ProcessIsolation:
         self._server.info()
         return self._server
 
+        self._checkers.close()
 
 class _Server:
     """One forkserver process. One thread at a time may ask."""
@@ -199,8 +220,17 @@ class _Server:
         self._name = ref.name
         self._replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._info: dict[str, Any] | None = None
-        self._starting: ProcessWorker | None = None
-        self._workers: dict[int, ProcessWorker] = {}
+class _Forked(Protocol):
+    """What stands for a process; ``pid`` is set when it is forked."""
+
+    pid: int | None
+
+    def exited(self, how: WorkerExit) -> None:
+        """The process is gone."""
+
+
+        self._starting: _Forked | None = None
+        self._workers: dict[int, _Forked] = {}
         self._control, theirs = socket.socketpair()
         self._channel = Channel(Connection(os.dup(self._control.fileno())))
         output, output_in = os.pipe()
@@ -240,7 +270,7 @@ class _Server:
                 socket.send_fds(self._control, [b"+"], fds)
         return self._reply()
 
-    def fork(self, worker: ProcessWorker, fds: Sequence[int]) -> None:
+    def fork(self, worker: _Forked, fds: Sequence[int]) -> None:
         self._starting = worker
         reply = self.ask({"fork": True}, fds)
         if "problems" in reply:
@@ -364,7 +394,7 @@ class ProcessWorker:
             serve(self._channel, self._host, _relog)
         except (EOFError, ConnectionError):
             pass
-        except Exception:
+        except Exception as error:
             log.exception("the plugin's process broke the pipe's rules")
         # Whatever it did, it can be of no further use.
         self.kill()

@@ -9,8 +9,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
+from plugin_framework.errors import InvalidConfigError
+from plugin_framework.isolation.check import CHECK_SECONDS, LATE
 from plugin_framework.isolation.payment import PaymentHost
 from plugin_framework.isolation.process import WorkerExit
 from plugin_framework.isolation.session import TaskHost, run_hooks, run_payment
@@ -18,6 +21,8 @@ from plugin_framework.plugin.base import DatahubPlugin, config_schema, parse_con
 from plugin_framework.plugin.context import Gate, TaskFacts
 from plugin_framework.plugin.loader import PluginRef, load_extensions
 from plugin_framework.plugin.manager import hooks_of
+
+T = TypeVar("T")
 
 
 class ThreadIsolation:
@@ -41,13 +46,20 @@ class ThreadIsolation:
         """Validate a config.
 
         Raises:
-            InvalidConfigError: with one line for each field that is wrong.
+            InvalidConfigError: with one line for each field that is wrong, or its validation did
+                not end.
         """
-        parse_config(self._plugin, config)
+        try:
+            _within(lambda: parse_config(self._plugin, config))
+        except TimeoutError:
+            raise InvalidConfigError(LATE) from None
 
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of the plugin's config; an empty one where it has none."""
-        return config_schema(self._plugin)
+        try:
+            return _within(lambda: config_schema(self._plugin))
+        except TimeoutError:
+            return {}
 
     def start(
         self, facts: TaskFacts, host: TaskHost, on_exit: Callable[[WorkerExit], None]
@@ -88,6 +100,20 @@ class ThreadIsolation:
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+def _within(call: Callable[[], T]) -> T:
+    """What a call returns; TimeoutError after ``CHECK_SECONDS``: its thread is left behind."""
+    returned: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            returned.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            returned.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="check").start()
+    return returned.result(CHECK_SECONDS)
 
 
 class ThreadWorker:

@@ -126,8 +126,15 @@ def parse_config(plugin: type[DatahubPlugin], config: Mapping[str, Any]) -> Plug
             for found in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         raise InvalidConfigError(lines) from None
-    except (Exception, SystemExit) as error:
-        raise InvalidConfigError(f"config: its validation raised {error!r}") from error
+    except BaseException as error:
+        raise InvalidConfigError(f"config: its validation raised {_shown(error)}") from error
+
+
+def _shown(error: BaseException) -> str:
+    try:
+        return repr(error)
+    except Exception:  # noqa: BLE001 - the author's own
+        return type(error).__name__
 
 
 def _problem(model: type[BaseModel], found: ErrorDetails) -> str:
@@ -172,7 +179,7 @@ def config_schema(plugin: type[DatahubPlugin]) -> dict[str, Any]:
     try:
         schema = plugin.Config.model_json_schema()
         plain: dict[str, Any] = json.loads(json.dumps(schema, default=str))
-    except Exception:  # noqa: BLE001 - the author's own types, and whatever they raise
+    except BaseException:  # noqa: BLE001 - the author's own types, and whatever they raise
         return {}
     return plain
 

@@ -65,12 +65,14 @@ class Served:
     takes_payments: bool
     engine: LocalEngine
     checks: Checks
+    schema: dict[str, Any]
 
     @classmethod
     def of(cls, engine: LocalEngine) -> Served:
         """The plugin of an engine, once it is imported."""
         takes_payments = "on_payment" in engine.hooks
-        return cls(engine.ref.name, engine.version, takes_payments, engine, Checks(engine))
+        checks = Checks(engine)
+        return cls(engine.ref.name, engine.version, takes_payments, engine, checks, engine.schema())
 
 
 class Service:
@@ -147,6 +149,8 @@ class Service:
         except InvalidConfigError as error:
             problems = [_dotted(line) for line in error.problems]
             raise Refused(400, "; ".join(problems), problems=problems) from None
+        except (DatahubError, OSError) as error:
+            raise Refused(503, f"the config cannot be validated now: {error}", code=500) from None
         submission = Submission(message.subtask_id, message.task_id, served.name, text, call.number)
         return _answer_addition(await _kept(self._backlog.add(submission)))
 
@@ -232,9 +236,10 @@ class Service:
         shape = request.query_params.get("shape", "script")
         script = self._scripts.get((served.name, shape))
         if script is None:
-            schema = await run_in_threadpool(served.engine.schema)
             try:
-                script = config_script(schema, name=served.name, shape=cast("ScriptShape", shape))
+                script = config_script(
+                    served.schema, name=served.name, shape=cast("ScriptShape", shape)
+                )
             except ValueError as error:
                 raise Refused(400, str(error)) from None
             self._scripts[served.name, shape] = script
@@ -242,10 +247,7 @@ class Service:
 
     async def _openapi(self, _request: Request) -> Response:
         if not self._document:
-            plugins = {
-                name: await run_in_threadpool(served.engine.schema)
-                for name, served in self._plugins.items()
-            }
+            plugins = {name: served.schema for name, served in self._plugins.items()}
             payments = any(served.takes_payments for served in self._plugins.values())
             self._document = document(plugins, payments=payments)
         return JSONResponse(self._document)

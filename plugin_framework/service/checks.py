@@ -14,6 +14,9 @@ from plugin_framework.engines.local import LocalEngine
 MOST_REMEMBERED = 10_000
 """Configs that are known to be valid."""
 
+CHECKS_AT_ONCE = 4
+"""So that one whose validation hangs does not hold up the others."""
+
 
 class Checks:
     """The configs of one plugin. Used from one event loop.
@@ -23,15 +26,14 @@ class Checks:
 
     def __init__(self, engine: LocalEngine) -> None:
         self._engine = engine
-        # The plugin answers one question at a time.
-        self._asking = ThreadPoolExecutor(1, thread_name_prefix="check")
+        self._asking = ThreadPoolExecutor(CHECKS_AT_ONCE, thread_name_prefix="check")
         self._valid: OrderedDict[bytes, None] = OrderedDict()
 
     async def check(self, config: Mapping[str, Any], text: str) -> None:
         """Validate a config; ``text`` is its JSON, with sorted keys.
 
         Raises:
-            PluginLoadError: the plugin cannot be imported.
+            PluginLoadError, PluginCrashedError: the plugin cannot be asked.
             InvalidConfigError: with one line for each field that is wrong.
         """
         digest = hashlib.sha256(text.encode()).digest()

@@ -1,0 +1,70 @@
+"""Validators that hang or crash: nobody but their own config suffers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.service.calling import DEADLINE, ServiceProcess
+from tests.service.hub import Hub
+from tests.service.strange import WAYS
+
+
+@pytest.fixture(scope="module", params=["process", "thread"])
+def service(
+    hub: Hub, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[ServiceProcess]:
+    with ServiceProcess(
+        tmp_path_factory.mktemp("state"),
+        hub.url,
+        "tests.service.strange:Strange",
+        DATAHUB_ISOLATION=request.param,
+    ) as running:
+        yield running
+
+
+def test_a_validation_that_hangs_holds_up_nobody(
+    service: ServiceProcess, hub: Hub, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    name = request.node.name
+    hanging = [tmp_path / "one", tmp_path / "two"]
+    assert service.call.create(f"known {name}").fate == (200, 0)
+    hub.told(f"known {name}", 1, 3)
+    with ThreadPoolExecutor(2) as pool:
+        late = [pool.submit(service.call.create, p.name, {"hang": str(p)}) for p in hanging]
+        deadline = time.monotonic() + DEADLINE
+        while not all(path.exists() for path in hanging):
+            assert time.monotonic() < deadline
+        assert service.call.create(f"known too {name}").fate == (200, 0)
+        hub.told(f"known too {name}", 1, 3)
+        assert service.call.create(f"new {name}", {"until": str(tmp_path)}).fate == (200, 0)
+        hub.told(f"new {name}", 1, 3)
+        assert service.call.send("GET", "/config.js", b"", {}).status == 200
+        assert service.call.send("GET", "/openapi.json", b"", {}).status == 200
+        answers = [one.result() for one in late]
+    for answer in answers:
+        assert answer.fate == (400, 400)
+        (error,) = answer.body["data"]["errors"]
+        assert error["field"] == "config"
+        assert "did not end within" in error["message"]
+
+
+def test_a_validation_that_crashes_kills_no_task(
+    hub: Hub, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    until = tmp_path / "until"
+    with ServiceProcess(
+        tmp_path_factory.mktemp("state"), hub.url, "tests.service.strange:Strange"
+    ) as service:
+        assert service.call.create("goes on", {"until": str(until)}).fate == (200, 0)
+        hub.told("goes on", 1)
+        for way in WAYS:
+            answer = service.call.create(f"crash {way}", {"way": way})
+            assert answer.fate == (400, 400), (way, answer.body)
+        until.touch()
+        hub.told("goes on", 1, 3)
+        assert service.stop() == 0
