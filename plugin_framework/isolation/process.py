@@ -93,6 +93,7 @@ class ProcessIsolation:
         self.ref = ref
         self._secrets = secrets
         self._asking = threading.Lock()
+        self._checkers = Checkers(self._checker)
         self._server = _Server(ref, secrets)
 
     def info(self) -> Mapping[str, Any]:
@@ -101,7 +102,6 @@ class ProcessIsolation:
         It waits for the plugin's import.
 
         Raises:
-        self._checkers = Checkers(self._checker)
             PluginLoadError: it cannot be imported.
         """
         with self._asking:
@@ -177,14 +177,6 @@ class ProcessIsolation:
         pump = pump_lines(output, f"datahub.plugin.{self.ref.name}")
         worker = ProcessWorker(Channel(Connection(ours.detach())), pump, host, on_exit)
         worker.serve(start)
-        try:
-            with self._asking:
-                server = self._loaded()
-                server.fork(what, [theirs.fileno(), output_in])
-                return server.info()
-        finally:
-            theirs.close()
-            os.close(output_in)
         worker.freezes = self._fork(worker, theirs, output_in)["pause_mode"] == "freeze"
         return worker
 
@@ -199,9 +191,18 @@ class ProcessIsolation:
 
     def _fork(self, what: _Forked, theirs: socket.socket, output_in: int) -> dict[str, Any]:
         """Fork a process that has these ends; returns what is known of the plugin."""
+        try:
+            with self._asking:
+                server = self._loaded()
+                server.fork(what, [theirs.fileno(), output_in])
+                return server.info()
+        finally:
+            theirs.close()
+            os.close(output_in)
 
     def close(self) -> None:
         """End the forkserver, and every process it still has."""
+        self._checkers.close()
         self._server.close()
 
     def _loaded(self) -> _Server:
@@ -210,16 +211,7 @@ class ProcessIsolation:
         self._server.info()
         return self._server
 
-        self._checkers.close()
 
-class _Server:
-    """One forkserver process. One thread at a time may ask."""
-
-    def __init__(self, ref: PluginRef, secrets: frozenset[str]) -> None:
-        self.gone = False
-        self._name = ref.name
-        self._replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._info: dict[str, Any] | None = None
 class _Forked(Protocol):
     """What stands for a process; ``pid`` is set when it is forked."""
 
@@ -229,6 +221,14 @@ class _Forked(Protocol):
         """The process is gone."""
 
 
+class _Server:
+    """One forkserver process. One thread at a time may ask."""
+
+    def __init__(self, ref: PluginRef, secrets: frozenset[str]) -> None:
+        self.gone = False
+        self._name = ref.name
+        self._replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._info: dict[str, Any] | None = None
         self._starting: _Forked | None = None
         self._workers: dict[int, _Forked] = {}
         self._control, theirs = socket.socketpair()
