@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from plugin_framework.errors import LocalFileError, ObjectChangedError
-from plugin_framework.transfer.engine import Engine
+from plugin_framework.errors import LocalFileError, ObjectChangedError, TaskInterrupted
+from plugin_framework.transfer.engine import AbortedError, Engine
 from plugin_framework.transfer.parallel import Width, run_all
 from plugin_framework.transfer.partial import Partial
 from plugin_framework.transfer.plan import CHUNK, MIB, Part, ranges
@@ -47,8 +47,9 @@ def download_file(
     """Fetch the object behind ``presign()`` into ``target``.
 
     It is written beside ``target``, which it replaces once it is whole and on disk; until then, and
-    on any failure, ``target`` stays as it was. After a crash the next call fetches what is missing,
-    and nothing where ``target`` is whole, untouched, and still what is in storage.
+    on any failure, ``target`` stays as it was. After a crash, or where the task was stopped, the
+    next call fetches what is missing, and nothing where ``target`` is whole, untouched, and still
+    what is in storage.
 
     Args:
         engine: what reaches storage.
@@ -85,6 +86,9 @@ def download_file(
         facts = download.run()
         with _writing(target):
             partial.settle(facts)
+    except (AbortedError, TaskInterrupted):
+        partial.leave()
+        raise
     except BaseException:
         partial.discard()
         raise

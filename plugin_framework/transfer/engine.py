@@ -197,7 +197,7 @@ class Engine:
             self._aim(curl, endpoint, addresses, proxy)
             curl.setopt(pycurl.HTTPHEADER, ["Accept:", *headers])
             prepare(curl, exchange)
-            return self._perform(curl, exchange, body, endpoint, url)
+            return self._perform(curl, exchange, body, endpoint, url, proxy)
         finally:
             curl.reset()  # lets go of the callbacks; connections stay
             with self._lock:
@@ -254,7 +254,13 @@ class Engine:
         )
 
     def _perform(
-        self, curl: Any, exchange: Exchange, body: BinaryIO, endpoint: Endpoint, url: str
+        self,
+        curl: Any,
+        exchange: Exchange,
+        body: BinaryIO,
+        endpoint: Endpoint,
+        url: str,
+        proxy: str,
     ) -> Answer:
         try:
             curl.perform()
@@ -267,6 +273,7 @@ class Engine:
                 raise AbortedError(f"the transfer of {shown(url)} was stopped") from None
             if not exchange.cut:
                 self._resolved.pop(endpoint.origin, None)
+                reason = _about_proxy(code) if "@" in proxy else reason
                 raise _failure(code, f"{shown(url)}: {reason}") from None
         body.flush()
         return exchange.finish(int(curl.getinfo(pycurl.SIZE_UPLOAD_T)))
@@ -284,6 +291,15 @@ class Engine:
         return addresses
 
     def _proxy(self, endpoint: Endpoint) -> str:
+        proxy = self._chosen_proxy(endpoint)
+        if not all("!" <= letter <= "~" for letter in proxy):
+            raise TransferError(
+                "the proxy's URL has spaces, control or non-ASCII characters: write each byte of"
+                " those as %XX"
+            )
+        return proxy
+
+    def _chosen_proxy(self, endpoint: Endpoint) -> str:
         if self.options.proxy != "env":
             return self.options.proxy or ""
         proxies = urllib.request.getproxies()
@@ -291,6 +307,13 @@ class Engine:
         if urllib.request.proxy_bypass(host, proxies):
             return ""
         return proxies.get(endpoint.scheme) or proxies.get("all", "")
+
+
+def _about_proxy(code: int) -> str:
+    """What curl says, without its words: they may repeat the proxy's URL with its password."""
+    if code == pycurl.E_COULDNT_RESOLVE_PROXY:
+        return "the proxy's name does not resolve, or its URL is malformed"
+    return f"the transfer through the proxy failed (curl's error {code})"
 
 
 def _failure(code: int, message: str) -> Exception:

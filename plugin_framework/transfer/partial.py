@@ -1,4 +1,4 @@
-"""What a download has so far: after a crash, only the ranges that were under way are fetched."""
+"""What a download has so far: after a crash or a stop, the next one fetches the rest."""
 
 from __future__ import annotations
 
@@ -101,6 +101,10 @@ class Partial:
         """Begin anew."""
         self._log.unlink(missing_ok=True)
         os.truncate(self.path, 0)
+
+    def leave(self) -> None:
+        """Let go of it; what is here stays for the next download."""
+        self._held.close()
 
     def discard(self) -> None:
         """Remove what is left."""

@@ -13,6 +13,7 @@ _SLOW_CODES = frozenset({"SlowDown", "ServiceUnavailable"})
 _PERMANENT_CODES = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch"})
 _CODE = re.compile(rb"<Code>\s*([\w.-]{1,80})\s*</Code>")
 _REQUEST_ID = re.compile(rb"<RequestId>\s*([\w.:/+=-]{1,128})\s*</RequestId>")
+_PLAIN_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 _REQUEST_ID_HEADERS = ("x-amz-request-id", "x-oss-request-id", "x-cos-request-id")
 _NAMES_TIME = re.compile(rb"expir|time", re.IGNORECASE)
 _ERROR_DOCUMENT = re.compile(rb"<Error[\s>]")
@@ -29,9 +30,7 @@ class UnsuitableAnswerError(TransferError):
 def refusal(answer: Answer, url: str) -> StorageError:
     """The error for an answer. The store's own message stays out: it may repeat the query."""
     code = _found(_CODE, answer.body)
-    request_id = _found(_REQUEST_ID, answer.body) or next(
-        (answer.headers[name] for name in _REQUEST_ID_HEADERS if name in answer.headers), None
-    )
+    request_id = _found(_REQUEST_ID, answer.body) or _id_in(answer)
     named = f" {code}" if code else ""
     ticket = f" (request id {request_id})" if request_id else ""
     kind = UrlExpiredError if _may_be_expired(answer, code) else StorageError
@@ -62,6 +61,11 @@ def asks_to_slow_down(error: TransferError) -> bool:
     return isinstance(error, StorageError) and (
         error.status in (429, 503) or error.code in _SLOW_CODES
     )
+
+
+def _id_in(answer: Answer) -> str | None:
+    ids = (answer.headers.get(name, "") for name in _REQUEST_ID_HEADERS)
+    return next((each for each in ids if _PLAIN_ID.fullmatch(each)), None)
 
 
 def _may_be_expired(answer: Answer, code: str | None) -> bool:

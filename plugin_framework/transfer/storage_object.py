@@ -6,11 +6,11 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from plugin_framework.errors import ObjectChangedError, TransferError
 from plugin_framework.transfer.engine import Engine
-from plugin_framework.transfer.exchange import BODY_LIMIT, Answer
+from plugin_framework.transfer.exchange import BODY_LIMIT, Answer, Sink
 from plugin_framework.transfer.parallel import Width, persist
 from plugin_framework.transfer.refusals import (
     UnsuitableAnswerError,
@@ -21,9 +21,16 @@ from plugin_framework.transfer.refusals import (
 )
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.IGNORECASE)
+_NO_RANGE = "storage refuses a range from the start of an object"
 _EMPTY = re.compile(r"bytes \*/0", re.IGNORECASE)
 
+T = TypeVar("T")
+
 WHOLE, PARTIAL, CHANGED, OUT_OF_RANGE = 200, 206, 412, 416
+
+
+class _UrlRefusedError(Exception):
+    """A fresh one is to be had, while no place is taken."""
 
 
 class RangeIgnoredError(TransferError):
@@ -32,10 +39,20 @@ class RangeIgnoredError(TransferError):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the first answer said: bytes in all, and the ETag verbatim."""
+    """What the first answer said: bytes in all, and the ETag verbatim.
+
+    ``modified`` is the date it gave, where there is no ETag.
+    """
 
     size: int
     etag: str | None
+    modified: str | None = None
+
+    @classmethod
+    def of(cls, size: int, answer: Answer) -> Facts:
+        """Those of an answer."""
+        etag = answer.headers.get("etag")
+        return cls(size, etag, None if etag else answer.headers.get("last-modified"))
 
 
 class StorageObject:
@@ -51,6 +68,7 @@ class StorageObject:
         self._presign = presign
         self._width = width
         self._lock = threading.Lock()
+        self._presigning = threading.Lock()
         self._url: str | None = None
         self._last_chance = False
 
@@ -74,12 +92,7 @@ class StorageObject:
         """
         sink = _RangeSink(self, start, start + size, write, moved)
         while sink.position < sink.end:
-            persist(
-                lambda: self._attempt(sink, stop),
-                options=self._engine.options,
-                stop=stop,
-                width=self._width,
-            )
+            self._persist(lambda: self._attempt(sink, stop), stop)
 
     def fetch_whole(
         self,
@@ -98,9 +111,9 @@ class StorageObject:
             if sink.suspect:
                 file.write(answer.body)
                 sink.received = len(answer.body)
-            return Facts(sink.received, answer.headers.get("etag"))
+            return Facts.of(sink.received, answer)
 
-        return persist(attempt, options=self._engine.options, stop=stop, width=self._width)
+        return self._persist(attempt, stop)
 
     def agree(self, facts: Facts) -> None:
         """Take the facts, or see that they are those of the first answer."""
@@ -109,6 +122,15 @@ class StorageObject:
             self.size = self.facts.size
             if self.facts != facts:
                 raise ObjectChangedError("the object in storage changed while it was read")
+
+    def _persist(self, attempt: Callable[[], T], stop: threading.Event) -> T:
+        options = self._engine.options
+        while True:
+            self._have_url()  # not in a place: Datahub may be slow, and others have their URLs
+            try:
+                return persist(attempt, options=options, stop=stop, width=self._width)
+            except _UrlRefusedError:
+                pass
 
     def _attempt(self, sink: _RangeSink, stop: threading.Event) -> None:
         before = sink.position
@@ -119,26 +141,29 @@ class StorageObject:
                 raise
             return  # some of it came: the rest is a new request, with new patience
         if answer.status == OUT_OF_RANGE:
-            self._out_of_range(answer, sink)
+            self._out_of_range(answer, sink, stop)
         elif sink.position == before:
             raise UnsuitableAnswerError("storage answers a range with nothing")
 
-    def _out_of_range(self, answer: Answer, sink: _RangeSink) -> None:
+    def _out_of_range(self, answer: Answer, sink: _RangeSink, stop: threading.Event) -> None:
         if self.facts is not None:
             raise ObjectChangedError("the object in storage became shorter while it was read")
         if not _EMPTY.fullmatch(answer.headers.get("content-range", "")):
-            raise RangeIgnoredError("storage refuses a range from the start of an object")
-        self.agree(Facts(0, answer.headers.get("etag")))
+            # Not every store says so of an empty object: the whole of it tells.
+            answer = self._get(_NothingSink(), stop, None, None)
+        self.agree(Facts.of(0, answer))
         sink.end = 0
 
     def _get(
         self,
-        sink: _RangeSink | _WholeSink,
+        sink: Sink,
         stop: threading.Event,
         start: int | None,
         end: int | None,
     ) -> Answer:
-        url = self._current()
+        url = self._url
+        if url is None:
+            raise _UrlRefusedError
         etag = self.facts.etag if self.facts else None
         # If-Match compares strongly: a weak ETag would never match (RFC 9110, 13.1.1).
         strong = None if etag is None or etag.startswith("W/") else etag
@@ -152,27 +177,26 @@ class StorageObject:
             self._worked(url)
             return answer
         error = refusal(answer, url)
-        if isinstance(error, UrlExpiredError) and self._renewed(url):
-            return self._get(sink, stop, start, end)
+        if isinstance(error, UrlExpiredError) and self._may_renew(url):
+            raise _UrlRefusedError
         raise error
 
-    def _current(self) -> str:
-        with self._lock:
+    def _have_url(self) -> None:
+        with self._presigning:
             if self._url is None:
                 self._url = self._presign()
-            return self._url
 
     def _worked(self, url: str) -> None:
         with self._lock:
             self._last_chance = self._last_chance and url != self._url
 
-    def _renewed(self, refused: str) -> bool:
+    def _may_renew(self, refused: str) -> bool:
         """Whether there is another URL to try. A fresh one that has yet to work is the last."""
         with self._lock:
             if self._url == refused:
                 if self._last_chance:
                     return False
-                self._url = self._presign()
+                self._url = None
                 self._last_chance = True
             return True
 
@@ -205,7 +229,7 @@ class _RangeSink:
         if match is None:
             raise UnsuitableAnswerError("storage does not say which range it answers with")
         first, last, total = map(int, match.groups())
-        self._source.agree(Facts(total, answer.headers.get("etag")))
+        self._source.agree(Facts.of(total, answer))
         if first != self.position or not first <= last < min(self.end, total):
             raise UnsuitableAnswerError("storage answers with another range than was asked for")
         self.end = min(self.end, total)
@@ -219,6 +243,22 @@ class _RangeSink:
         self.position += len(data)
         if self._moved is not None:
             self._moved(self.position - self._start)
+
+
+class _NothingSink:
+    """Takes an empty object, and no other."""
+
+    def begin(self, answer: Answer) -> bool:
+        if not answer.ok:
+            return False
+        length = answer.headers.get("content-length")
+        if length != "0" and "transfer-encoding" not in answer.headers:
+            raise RangeIgnoredError(_NO_RANGE)
+        return True
+
+    def write(self, data: memoryview) -> None:
+        if data:
+            raise RangeIgnoredError(_NO_RANGE)
 
 
 class _WholeSink:

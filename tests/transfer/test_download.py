@@ -14,7 +14,6 @@ import pytest
 from plugin_framework.errors import (
     LocalFileError,
     StorageError,
-    TaskCancelled,
     TransferError,
 )
 from plugin_framework.transfer.download import Downloaded, download_file
@@ -31,7 +30,6 @@ from tests.transfer.storage_server import (
     cuts_short,
     refuses,
     resets_in_body,
-    stalls,
 )
 
 CHUNK = 100_000
@@ -314,21 +312,6 @@ def test_the_file_gets_the_permissions_of_any_new_file(
 ) -> None:
     (tmp_path / "plain").touch()
     assert fetch().path.stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-
-def test_a_cancel_passes_through_and_leaves_the_old_file(
-    engine: Engine, server: StorageServer, presign: Presign, target: Path
-) -> None:
-    target.write_bytes(b"old")
-    server.script("GET", "", Dialogue.serve, *[stalls] * 99)
-
-    def check() -> None:
-        if server.stalled.is_set():
-            raise TaskCancelled
-
-    with pytest.raises(TaskCancelled):
-        download_file(engine, presign, target, chunk=CHUNK, check=check)
-    assert target.read_bytes() == b"old"
 
 
 def test_a_target_that_cannot_be_written_is_told_before_anything_is_fetched(

@@ -179,6 +179,26 @@ def test_the_environment_can_exempt_hosts_from_its_proxy(
     engine.close()
 
 
+@pytest.mark.parametrize("source", ["explicit", "environment"])
+@pytest.mark.parametrize(
+    "rest",
+    ["pw@127.0.0.1:1", " pw@127.0.0.1:1", "\u00e9@127.0.0.1:1", "@127.0.0.1:99999", "@no.invalid"],
+)
+@pytest.mark.parametrize("scheme", ["http", "socks9"])
+def test_no_error_tells_the_password_of_a_proxy(
+    options: EngineOptions, monkeypatch: pytest.MonkeyPatch, source: str, rest: str, scheme: str
+) -> None:
+    proxy = f"{scheme}://user:SECRET{rest}"
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    engine = Engine(replace(options, proxy=proxy if source == "explicit" else "env"))
+    with pytest.raises(TransferError, match="proxy") as caught:
+        get(engine, "http://127.0.0.1:9/k?SECRET")
+    engine.close()
+    assert "SECRET" not in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
 def test_a_connection_is_kept(engine: Engine, server: StorageServer, window: BinaryWindow) -> None:
     for _ in range(3):
         engine.put(f"{server.url}/k", window, never)

@@ -4,10 +4,12 @@ import io
 import os
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 
 import duckdb
 import numpy as np
@@ -18,7 +20,7 @@ from pyarrow import dataset, parquet
 
 from plugin_framework.errors import ObjectChangedError, StorageError, TaskCancelled, TransferError
 from plugin_framework.plugin.input_file import InputBlocks, open_blocks
-from plugin_framework.transfer.engine import Engine
+from plugin_framework.transfer.engine import Engine, EngineOptions
 from plugin_framework.transfer.remote_file import RemoteFile
 from tests.transfer.storage_server import (
     MIB,
@@ -65,6 +67,73 @@ def test_an_empty_object_has_nothing_to_read(remote: RemoteFile, server: Storage
     server.objects["/k"] = Stored(b"")
     assert remote.size == 0
     assert len(remote.read(0, 10)) == 0
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_an_empty_object_is_one_where_storage_only_refuses_its_ranges(
+    remote: RemoteFile, server: StorageServer, framing: str
+) -> None:
+    def whole(dialogue: Dialogue) -> None:
+        if framing == "length":
+            dialogue.reply(200, {"ETag": '"none"'})
+        else:
+            dialogue.head(200, {"Transfer-Encoding": "chunked"})
+            dialogue.send(b"0\r\n\r\n")
+
+    server.script("GET", "/k", refuses(416, "InvalidRange"), whole)
+    assert remote.size == 0
+    assert [request.header("range") for request in server.requests] == ["bytes=0-0", None]
+
+
+def test_an_object_that_is_not_empty_is_not_fetched_whole_in_place_of_a_range(
+    remote: RemoteFile, server: StorageServer
+) -> None:
+    server.script("GET", "/k", refuses(416, "InvalidRange"))
+    with pytest.raises(TransferError, match="gives the object only whole"):
+        remote.read(0, 10)
+
+
+def test_without_an_etag_the_date_tells_of_a_change(
+    remote: RemoteFile, server: StorageServer
+) -> None:
+    dates = [f"Mon, 0{day} Jan 2024 00:00:00 GMT" for day in (1, 2)]
+    server.objects["/k"] = Stored(CONTENT, None, {"Last-Modified": dates[0]})
+    assert remote.read(0, 10) == CONTENT[:10]
+    assert remote.read(10, 10) == CONTENT[10:20]
+    server.objects["/k"] = Stored(CONTENT, None, {"Last-Modified": dates[1]})
+    with pytest.raises(ObjectChangedError):
+        remote.read(20, 10)
+
+
+def test_who_waits_for_a_url_keeps_no_place_from_others(
+    server: StorageServer, options: EngineOptions
+) -> None:
+    server.objects["/k"] = Stored(CONTENT, '"one"')
+    asked, go = [threading.Event(), threading.Event()], threading.Event()
+    calls = iter(range(9))
+
+    def presign() -> str:
+        call = next(calls)
+        asked[call].set()
+        assert go.wait(30)
+        go.clear()
+        return f"{server.url}/k?call={call}"
+
+    engine = Engine(replace(options, concurrency=1, process_concurrency=1))
+    slow, other = (RemoteFile(engine, each) for each in (presign, lambda: f"{server.url}/k?s"))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(slow.read, 0, 10)
+        assert asked[0].wait(30)
+        assert other.read(0, 10) == CONTENT[:10]
+        go.set()
+        assert first.result(30) == CONTENT[:10]
+        server.script("GET", "call=0", refuses(403, "AccessDenied"))
+        second = pool.submit(slow.read, 20, 10)
+        assert asked[1].wait(30)
+        assert other.read(20, 10) == CONTENT[20:30]
+        go.set()
+        assert second.result(30) == CONTENT[20:30]
+    engine.close()
 
 
 def test_a_broken_read_is_resumed(remote: RemoteFile, server: StorageServer) -> None:

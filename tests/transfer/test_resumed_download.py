@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from plugin_framework.errors import TaskCancelled
 from plugin_framework.transfer.download import Downloaded, download_file
-from plugin_framework.transfer.engine import Engine
+from plugin_framework.transfer.engine import Engine, EngineOptions
 from tests.transfer.storage_server import Dialogue, StorageServer, Stored, stalls
 from tests.transfer.test_download import CHUNK, CONTENT, OTHER, Presign, ranges_of
 
@@ -65,6 +67,29 @@ def test_after_a_crash_only_what_is_missing_is_fetched(
         "bytes=300000-399999",
         "bytes=400000-450000",
     ]
+
+
+def test_a_cancel_passes_through_and_what_is_here_is_not_fetched_again(
+    options: EngineOptions, server: StorageServer, presign: Presign, target: Path
+) -> None:
+    target.write_bytes(b"old")
+    server.script("GET", "/k", Dialogue.serve, Dialogue.serve, stalls)
+    engine = Engine(replace(options, concurrency=1))
+
+    def check() -> None:
+        if server.stalled.is_set():
+            raise TaskCancelled
+
+    with pytest.raises(TaskCancelled):
+        download_file(engine, presign, target, chunk=CHUNK, check=check)
+    assert target.read_bytes() == b"old"
+    server.requests.clear()
+    download_file(engine, presign, target, chunk=CHUNK)
+    engine.close()
+    assert target.read_bytes() == CONTENT
+    assert "bytes=0-99999" not in ranges_of(server)
+    assert "bytes=100000-199999" not in ranges_of(server)
+    assert len(server.requests) == 3
 
 
 @pytest.mark.usefixtures("killed")

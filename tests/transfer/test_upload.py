@@ -353,6 +353,20 @@ def test_a_source_that_changes_is_noticed_and_nothing_completed(
     assert not api.completed
 
 
+@pytest.mark.parametrize(
+    ("told", "known"), [("R-18/a+b=", "R-18/a+b="), ("R?X-Amz-Signature=SECRET\x1b[31m", None)]
+)
+def test_a_request_id_of_a_header_is_told_if_it_is_one(
+    server: StorageServer, send: Callable[[], Uploaded], told: str, known: str | None
+) -> None:
+    server.script("PUT", "", *[answers(404, {"x-amz-request-id": told})] * 9)
+    with pytest.raises(StorageError) as caught:
+        send()
+    assert caught.value.request_id == known
+    assert "SECRET" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
 def test_redirected_parts_are_sent_whole(
     server: StorageServer, api: Api, source: Path, send: Callable[[], Uploaded]
 ) -> None:
