@@ -148,12 +148,16 @@ class UploadLog(Manifests):
                 (index, part.etag, part.digest, subtask_id, name, upload_id),
             )
 
-    def complete(self, subtask_id: str, output: Output, *, durable: bool) -> None:
-        """Note that an upload is complete, and list the output; its URLs are forgotten."""
+    def complete(self, subtask_id: str, output: Output, upload_id: str, *, durable: bool) -> None:
+        """List an output that is complete, and forget the URLs of its upload.
+
+        If another upload has taken its upload's place, that one is as incomplete as before.
+        """
         with self._db.write(durable=durable, patient=True) as db:
             db.execute(
-                "UPDATE uploads SET completed = 1, urls = '[]' WHERE subtask_id = ? AND name = ?",
-                (subtask_id, output.name),
+                "UPDATE uploads SET completed = 1, urls = '[]'"
+                " WHERE subtask_id = ? AND name = ? AND upload_id = ?",
+                (subtask_id, output.name, upload_id),
             )
             db.execute(
                 "INSERT OR REPLACE INTO outputs (subtask_id, name, size, sha256)"

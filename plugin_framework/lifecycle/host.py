@@ -23,7 +23,7 @@ from plugin_framework.protocol.client import DatahubClient
 from plugin_framework.protocol.models import DownloadTicket, TaskStatus
 from plugin_framework.settings import TransferSettings
 from plugin_framework.transfer.download import download_file
-from plugin_framework.transfer.engine import Engine
+from plugin_framework.transfer.engine import AbortedError, Engine
 from plugin_framework.transfer.exchange import POLL_SECONDS
 from plugin_framework.transfer.remote_file import RemoteFile
 
@@ -72,14 +72,25 @@ class _Holding:
         self.patience = owner.patience
         self.held = False
         self.ended = False
+        self.gone = False
         self._owner = owner
 
-    def check(self) -> None:
-        """Wait while the work is held; raise TaskCancelled if the task is to stop."""
-        self._owner.check()
-        while self.held and not self.ended and self._owner.pausing:
+    def check(self, unless: Callable[[], bool] = lambda: False) -> None:
+        """Wait while the work is held, ``unless`` what waits has become of no use.
+
+        Raises:
+            TaskCancelled: the task is to stop.
+            AbortedError: the work is gone without an end.
+        """
+        self._check()
+        while self.held and not self.ended and self._owner.pausing and not unless():
             self.stopped.wait(POLL_SECONDS)
-            self._owner.check()
+            self._check()
+
+    def _check(self) -> None:
+        self._owner.check()
+        if self.gone:
+            raise AbortedError("the plugin's code runs no more")
 
 
 class SupervisorHost:
@@ -133,7 +144,11 @@ class SupervisorHost:
         return self._uploads.stored()
 
     def gone(self) -> None:
-        """The plugin's code runs no more: what it was still writing is not to be stored."""
+        """The plugin's code runs no more: what it was still writing is not to be stored.
+
+        Nor what it was uploading: it waits for nothing now, and nobody is left to end a pause.
+        """
+        self._going.gone = True
         self._open_outputs.discard_all()
 
     def download(self, name: str | None) -> Path:
@@ -177,6 +192,7 @@ class SupervisorHost:
 
     def upload(self, path: Path, name: str | None) -> UploadedFile:
         """See plugin.context.Host."""
+        self._open_outputs.refuse(name or path.name)
         return self._uploads.one(path, name or path.name)
 
     def open_output(self, name: str, size: int | None) -> Path:
@@ -212,7 +228,7 @@ class SupervisorHost:
         return self._owner.settle(ending, self._upload_outputs)
 
     def _presign(self) -> DownloadTicket:
-        return Going(self._going.check, self._owner.stopped).patiently(
+        return Going(self._going.check, self._owner.stopped.wait).patiently(
             lambda: self._client.download_presign(self._subtask_id, patience=0),
             self._owner.patience,
         )

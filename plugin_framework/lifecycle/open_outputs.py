@@ -8,17 +8,30 @@ both cases the bytes are on disk first, for a part may have to be sent again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Future
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from plugin_framework.errors import LocalFileError
 from plugin_framework.lifecycle.folders import folder_name
 from plugin_framework.lifecycle.uploading import Going, Patient, Uploads
 from plugin_framework.plugin.context import UploadedFile
 from plugin_framework.transfer.engine import AbortedError
+from plugin_framework.transfer.exchange import POLL_SECONDS
 from plugin_framework.transfer.upload import Growing
+
+LEAVE_SECONDS = 2.0
+"""How long to wait for an upload that was given up: it may be in a call that hangs."""
+
+
+class Holder(Patient, Protocol):
+    """What open outputs need of the run they belong to."""
+
+    def check(self, unless: Callable[[], bool] = ...) -> None:
+        """As of ``Patient``; waits no longer once ``unless`` says so."""
 
 
 class OpenOutputs:
@@ -27,7 +40,7 @@ class OpenOutputs:
     Safe to use from several threads.
     """
 
-    def __init__(self, uploads: Uploads, owner: Patient, folder: Path) -> None:
+    def __init__(self, uploads: Uploads, owner: Holder, folder: Path) -> None:
         self._uploads = uploads
         self._owner = owner
         self._folder = folder
@@ -43,8 +56,7 @@ class OpenOutputs:
         self._owner.check()
         path = self._folder / folder_name(name)
         with self._lock:
-            if name in self._open:
-                raise LocalFileError(f"the output {name} is open already")
+            self.refuse(name)
             with _making(name):
                 self._folder.mkdir(exist_ok=True)
                 path.write_bytes(b"")  # what an earlier attempt left is of no use
@@ -52,6 +64,11 @@ class OpenOutputs:
         if size is not None:
             output.start(self._uploads, self._owner)
         return path
+
+    def refuse(self, name: str) -> None:
+        """Raise LocalFileError if an output of that name is open."""
+        if name in self._open:
+            raise LocalFileError(f"the output {name} is open already")
 
     def close(self, name: str) -> UploadedFile:
         """Return once the output is in storage; whatever happens, it is open no more.
@@ -68,28 +85,32 @@ class OpenOutputs:
             if output.growing is None:
                 return self._uploads.one(output.path, name)
             output.growing.whole.set()
-            return output.stored.result()
+            return output.result(self._owner)
         finally:
-            self._discard(name, output)
+            self._discard({name: output})
 
     def discard(self, name: str) -> None:
         """Forget an output and what was written of it; nothing of it is completed."""
         output = self._open.get(name)
         if output is not None:
-            self._discard(name, output)
+            self._discard({name: output})
 
     def discard_all(self) -> list[str]:
         """Forget all that are still open, and return their names."""
-        names = list(self._open)
-        for name in names:
-            self.discard(name)
-        return names
+        left = self._open.copy()
+        self._discard(left)
+        return list(left)
 
-    def _discard(self, name: str, output: _Output) -> None:
-        output.stop()
-        output.path.unlink(missing_ok=True)
-        with self._lock:
-            self._open.pop(name, None)
+    def _discard(self, outputs: dict[str, _Output]) -> None:
+        for output in outputs.values():
+            output.discarded.set()
+        until = time.monotonic() + LEAVE_SECONDS
+        for name, output in outputs.items():
+            output.leave(until)
+            with self._lock:
+                if self._open.get(name) is output:
+                    output.path.unlink(missing_ok=True)
+                    del self._open[name]
 
 
 class _Output:
@@ -99,23 +120,31 @@ class _Output:
         self.path = path
         self.growing = None if size is None else Growing(size, threading.Event())
         self.stored: Future[UploadedFile] = Future()
+        self.discarded = threading.Event()
         self._name = name
-        self._discarded = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, uploads: Uploads, owner: Patient) -> None:
+    def start(self, uploads: Uploads, owner: Holder) -> None:
         """Send it, as it grows, from a thread."""
         growing = self.growing
         assert growing is not None
 
         def check() -> None:
-            if self._discarded.is_set():
+            owner.check(self.discarded.is_set)
+            if self.discarded.is_set():
                 raise AbortedError(f"the output {self._name} was discarded")
-            owner.check()
+
+        def pause(seconds: float) -> None:
+            until = time.monotonic() + seconds
+            while not (self.discarded.is_set() or owner.stopped.is_set()):
+                left = until - time.monotonic()
+                if left <= 0:
+                    break
+                self.discarded.wait(min(left, POLL_SECONDS))
 
         def run() -> None:
             try:
-                going = Going(check, self._discarded)
+                going = Going(check, pause)
                 self.stored.set_result(uploads.growing(self.path, self._name, growing, going))
             except BaseException as error:  # noqa: BLE001 - raised where the output is closed
                 self.stored.set_exception(error)
@@ -132,11 +161,16 @@ class _Output:
                 f"the output {self._name} was to have {self.growing.size} bytes, and has {size}"
             )
 
-    def stop(self) -> None:
-        """End its upload, if there is one under way."""
-        self._discarded.set()
+    def result(self, owner: Holder) -> UploadedFile:
+        """Return once it is stored; raises what keeps it from being so."""
+        while wait([self.stored], POLL_SECONDS).not_done:
+            owner.check(self.discarded.is_set)
+        return self.stored.result()
+
+    def leave(self, until: float) -> None:
+        """Wait for the end of its upload, but not beyond that time."""
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(max(until - time.monotonic(), 0))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from plugin_framework.errors import DatahubError, LocalFileError, RejectedError, RetryableError
-from plugin_framework.journal.uploads import KeptPart, Output, UploadLog
+from plugin_framework.journal.uploads import KeptPart, KeptUpload, Output, UploadLog
 from plugin_framework.lifecycle.patience import persist
 from plugin_framework.plugin.context import UploadedFile
 from plugin_framework.protocol.client import DatahubClient
@@ -18,7 +18,9 @@ from plugin_framework.protocol.models import CompletedPart, UploadCompletion, Up
 from plugin_framework.settings import TransferSettings
 from plugin_framework.transfer.digest import md5_of
 from plugin_framework.transfer.engine import Engine
+from plugin_framework.transfer.exchange import POLL_SECONDS
 from plugin_framework.transfer.parallel import Reins, Width, run_all
+from plugin_framework.transfer.plan import parts
 from plugin_framework.transfer.upload import (
     CompletionInDoubtError,
     Growing,
@@ -53,11 +55,12 @@ class Patient(Protocol):
 class Going:
     """How an upload is to go on.
 
-    ``check`` waits while it is held, and raises what is to end it; ``stop`` ends its waits.
+    ``check`` waits while it is held, and raises what is to end it; ``wait`` waits for so many
+    seconds, or until then.
     """
 
     check: Callable[[], None]
-    stop: threading.Event
+    wait: Callable[[float], object]
 
     def patiently(self, call: Callable[[], T], patience: float) -> T:
         """Make a call to Datahub, again and again if need be, for so many seconds.
@@ -70,7 +73,7 @@ class Going:
             return call()
 
         def ended(seconds: float) -> bool:
-            self.stop.wait(seconds)
+            self.wait(seconds)
             return False
 
         return persist(attempt, patience, ended)
@@ -79,7 +82,8 @@ class Going:
 class Uploads:
     """All uploads of one subtask. Safe to use from several threads.
 
-    Their parts share one width, and what is stored is in the journal.
+    Their parts share one width, and what is stored is in the journal. Of one name there is one
+    upload at a time, for the journal keeps one: who comes later waits.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class Uploads:
         self._transferred = transferred
         self._width = Width(engine.options.concurrency)
         self._stored: set[tuple[Path, int, int]] = set()
+        self._names: dict[str, threading.Lock] = {}
 
     def stored(self) -> list[UploadedFile]:
         """All that is in storage, by name, whichever attempt put it there."""
@@ -116,7 +121,7 @@ class Uploads:
         Raises:
             TransferError: it cannot be read, or storage does not take it.
         """
-        return self._store(path, name, Going(self._owner.check, self._owner.stopped))
+        return self._store(path, name, Going(self._owner.check, self._owner.stopped.wait))
 
     def growing(self, path: Path, name: str, file: Growing, going: Going) -> UploadedFile:
         """Store a file while it is written."""
@@ -146,7 +151,7 @@ class Uploads:
                 self._store(
                     path,
                     name,
-                    Going(reins.checkpoint, reins),
+                    Going(reins.checkpoint, reins.wait),
                     reins=reins,
                     moved=count,
                 )
@@ -173,27 +178,39 @@ class Uploads:
             moved(count)
             self._transferred("upload", name, count, total)
 
-        try:
-            identity = _identity(path)
-        except OSError as error:
-            raise LocalFileError(f"{path} cannot be uploaded: {error.strerror}") from None
-        done = upload_file(
-            self._engine,
-            path,
-            name=name,
-            chunk=self._settings.chunk_size,
-            api=self._api(path, name, going, md5=self._settings.send_md5 and growing is None),
-            digest=self._settings.digest == "sha256",
-            width=self._width,
-            growing=growing,
-            reins=reins,
-            progress=progress,
-            check=going.check,
-        )
-        output = Output(done.name, done.size, done.sha256)
-        self._log.complete(self._subtask_id, output, durable=reins is None)
+        api = self._api(path, name, going, md5=self._settings.send_md5 and growing is None)
+        with self._alone(name, going.check):
+            try:
+                identity = _identity(path)
+            except OSError as error:
+                raise LocalFileError(f"{path} cannot be uploaded: {error.strerror}") from None
+            done = upload_file(
+                self._engine,
+                path,
+                name=name,
+                chunk=self._settings.chunk_size,
+                api=api,
+                digest=self._settings.digest == "sha256",
+                width=self._width,
+                growing=growing,
+                reins=reins,
+                progress=progress,
+                check=going.check,
+            )
+            output = Output(done.name, done.size, done.sha256)
+            self._log.complete(self._subtask_id, output, api.upload_id, durable=reins is None)
         self._stored.add(identity)
         return UploadedFile(done.name, done.size, done.sha256)
+
+    @contextmanager
+    def _alone(self, name: str, check: Callable[[], None]) -> Iterator[None]:
+        lock = self._names.setdefault(name, threading.Lock())
+        while not lock.acquire(timeout=POLL_SECONDS):
+            check()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _api(self, path: Path, name: str, going: Going, *, md5: bool) -> _UploadApi:
         return _UploadApi(
@@ -202,6 +219,7 @@ class Uploads:
             self._subtask_id,
             name,
             call=lambda attempt: going.patiently(attempt, self._owner.patience),
+            check=going.check,
             md5=(lambda: md5_of(path, going.check)) if md5 else lambda: None,
         )
 
@@ -214,7 +232,10 @@ class Call(Protocol):
 
 
 class _UploadApi:
-    """Datahub's upload calls, as transfers want them, with what is stored in the journal."""
+    """Datahub's upload calls, as transfers want them, with what is stored in the journal.
+
+    ``upload_id`` is that of the last one begun or taken up.
+    """
 
     def __init__(
         self,
@@ -224,13 +245,16 @@ class _UploadApi:
         name: str,
         *,
         call: Call,
+        check: Callable[[], None],
         md5: Callable[[], str | None],
     ) -> None:
+        self.upload_id = ""
         self._client = client
         self._log = log
         self._subtask_id = subtask_id
         self._name = name
         self._call = call
+        self._check = check
         self._md5 = md5
         self._several = False
 
@@ -239,7 +263,8 @@ class _UploadApi:
     ) -> UploadSlots:
         self._several = chunk_size is not None
         kept = self._log.find(self._subtask_id, file_name) if resume else None
-        if kept is not None and (kept.size, kept.chunk) == (size, chunk_size or 0):
+        if kept is not None and _fits(kept, size, chunk_size or 0):
+            self.upload_id = kept.upload_id
             stored = {index: StoredPart(p.etag, p.digest) for index, p in kept.parts.items()}
             return UploadSlots(
                 kept.upload_id, kept.urls, stored, kept.completed, kept.part_size or None
@@ -252,6 +277,8 @@ class _UploadApi:
             file_md5=self._md5(),
         )
         ticket = self._call(lambda: self._client.upload_init(request, patience=0))
+        self._check()  # the answer may have come when nobody waits for it any more
+        self.upload_id = ticket.upload_id
         urls = [part.url.get_secret_value() for part in ticket.part_upload_urls]
         self._log.begin(
             self._subtask_id,
@@ -286,6 +313,14 @@ class _UploadApi:
                 raise
 
         self._call(attempt)
+
+
+def _fits(kept: KeptUpload, size: int, chunk: int) -> bool:
+    """Whether an upload can be gone on with; one that is complete has all its parts."""
+    if (kept.size, kept.chunk) != (size, chunk):
+        return False
+    layout = parts(size, kept.part_size or chunk or None)
+    return not kept.completed or kept.parts.keys() == {part.index for part in layout}
 
 
 class _Batch:

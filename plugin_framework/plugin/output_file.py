@@ -29,7 +29,8 @@ class OutputHost(Protocol):
 class OutputFile(io.BufferedWriter):
     """A binary file to write to. Closing it stores it; leaving ``with`` by an exception does not.
 
-    One whose size was given is written from its start to its end, and cannot be sought.
+    One whose size was given is written from its start to its end, and cannot be sought. What writes
+    to its descriptor adds to its end, wherever it means to write: the size then tells on it.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class OutputFile(io.BufferedWriter):
         waiting: Callable[[Callable[[], object]], object],
     ) -> None:
         """``waiting`` makes a call that may take long, and lets a pause take hold meanwhile."""
-        super().__init__(io.FileIO(host.open_output(name, size), "w"), BUFFER)
+        mode = "w" if size is None else "a"
+        super().__init__(io.FileIO(host.open_output(name, size), mode), BUFFER)
         self._host = host
         self._name = name
         self._sized = size is not None
         self._waiting = waiting
         self._process = os.getpid()
+        self._forgotten = False
 
     def seekable(self) -> bool:
         """Whether its size was left open."""
@@ -79,6 +82,8 @@ class OutputFile(io.BufferedWriter):
             return
         try:
             super().close()
+            if self._forgotten:
+                return
             self._waiting(lambda: self._host.close_output(self._name))
         except BaseException:
             self._host.discard_output(self._name)
@@ -102,6 +107,10 @@ class OutputFile(io.BufferedWriter):
             self.close()
         else:
             self.discard()
+
+    def _dealloc_warn(self, source: object) -> None:  # noqa: ARG002 - io's own signature
+        # io calls this where a wrapper that is forgotten, as a TextIOWrapper, is about to close us.
+        self._forgotten = True
 
     def __del__(self) -> None:
         # Without this, one that is forgotten would be stored half written, even from a fork. The
