@@ -21,7 +21,13 @@ SHORTEST_DEADLINE, LONGEST_DEADLINE = 2.0, 5.0
 
 
 class Controlled(Protocol):
-    """What is controlled: one run of a subtask."""
+    """What is controlled: one run of a subtask.
+
+    Attributes:
+        pausing: it is to hold, or holds already.
+    """
+
+    pausing: bool
 
     @property
     def percent(self) -> int:

@@ -52,19 +52,11 @@ class Admission:
         """Read a request and let it in, before anything of its content is looked at.
 
         Raises:
-            Refused: with 400, 401, 403, 408, 411, 413 or 503.
+            Refused: with 400, 401, 403, 408, 411, 413 or 503; then no signature was taken.
         """
         body = await _body(request)
         query = _query(request.scope["query_string"])
-        number = self._signature(request, query, body)
-        if request.method == "POST":
-            # Signed as nothing, an empty query could pass for a body and the other way round.
-            if query:
-                raise Refused(400, "a POST takes no query")
-            _check_json(request)
-        elif body:
-            raise Refused(400, "a GET takes no body")
-        return Call(query, body, number)
+        return Call(query, body, self._signature(request, query, body))
 
     def _signature(self, request: Request, query: Mapping[str, str], body: bytes) -> int | None:
         if self._inbound is None:
@@ -78,6 +70,21 @@ class Admission:
         except OverflowError as error:
             raise Refused(503, str(error), code=BUSINESS_ERROR) from None
         return number
+
+
+def check_form(request: Request, call: Call) -> None:
+    """Refuse what is said in the wrong place, or not as JSON.
+
+    Raises:
+        Refused: with 400 or 415.
+    """
+    if request.method == "POST":
+        # Signed as nothing, an empty query could pass for a body and the other way round.
+        if call.query:
+            raise Refused(400, "a POST takes no query")
+        _check_json(request)
+    elif call.body:
+        raise Refused(400, "a GET takes no body")
 
 
 async def _body(request: Request) -> bytes:
@@ -122,6 +129,7 @@ def _check_local(request: Request) -> None:
 
 def _is_local(address: str) -> bool:
     try:
-        return urlsplit(address).hostname in LOOPBACK
+        # What would be a user's name has no place here.
+        return "@" not in address and urlsplit(address).hostname in LOOPBACK
     except ValueError:
         return False

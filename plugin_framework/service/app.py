@@ -25,7 +25,7 @@ from plugin_framework.errors import (
     JournalError,
 )
 from plugin_framework.protocol.models import TaskStatus
-from plugin_framework.service.admission import Admission, Call
+from plugin_framework.service.admission import Admission, Call, check_form
 from plugin_framework.service.answers import (
     BUSINESS_ERROR,
     Refused,
@@ -45,6 +45,12 @@ from plugin_framework.service.request_log import RequestLog
 
 PAYMENT_SECONDS = 30.0
 """How long a plugin may think about a payment."""
+
+MOST_PROBLEMS = 50
+"""What is said of one config that is wrong."""
+
+LONGEST_PROBLEM = 500
+"""Characters of each; a plugin's own validator may write as much as it likes."""
 
 # A page of another site may read it, as it must to import a module: there is no secret in it.
 _SCRIPT_HEADERS = {
@@ -133,9 +139,20 @@ class Service:
 
     def _route(self, path: str, method: str, handle: Handler) -> Route:
         async def endpoint(request: Request) -> Response:
-            return await handle(request, await self._admission.admit(request))
+            call = await self._admission.admit(request)
+            try:
+                check_form(request, call)
+                return await handle(request, call)
+            except Exception:
+                await self._remember(call)
+                raise
 
         return _only(Route(path, endpoint, methods=[method]), method)
+
+    async def _remember(self, call: Call) -> None:
+        """Have on disk that a call was taken: what was refused may not be sent again, either."""
+        if call.number is not None:
+            await _kept(self._backlog.remember(call.number))
 
     # The calls
 
@@ -147,7 +164,7 @@ class Service:
         try:
             await served.checks.check(message.config, text)
         except InvalidConfigError as error:
-            problems = [_dotted(line) for line in error.problems]
+            problems = [_dotted(line) for line in error.problems[:MOST_PROBLEMS]]
             raise Refused(400, "; ".join(problems), problems=problems) from None
         except (DatahubError, OSError) as error:
             raise Refused(503, f"the config cannot be validated now: {error}", code=500) from None
@@ -167,6 +184,8 @@ class Service:
         return envelope()
 
     async def _health(self, request: Request, call: Call) -> Response:
+        if call.number is not None:
+            self._backlog.remember(call.number)  # nobody waits for the disk
         named = call.query.get("plugin") or request.path_params.get("plugin")
         plugins = self._plugins.values()
         asked = [self._plugin(request, call.query.get("plugin"))] if named else list(plugins)
@@ -182,8 +201,7 @@ class Service:
         served = self._plugin(request, message.plugin)
         if not served.takes_payments:
             raise Refused(404, f"plugin {served.name} takes no payments")
-        if call.number is not None:
-            await _kept(self._backlog.remember(call.number))
+        await self._remember(call)
         try:
             accepted = await run_in_threadpool(
                 served.engine.payment,
@@ -255,7 +273,7 @@ class Service:
     async def _show_metrics(self, _request: Request) -> Response:
         assert self._metrics is not None
         return Response(
-            self._metrics.text(*self._backlog.counts()), media_type=self._metrics.media_type
+            self._metrics.text(self._backlog.counts()), media_type=self._metrics.media_type
         )
 
 
@@ -287,7 +305,8 @@ def _answer_addition(answer: str) -> Response:
 def _dotted(line: str) -> str:
     """A problem's line as ``config.field: what is wrong``."""
     place, colon, message = line.partition(": ")
-    return f"{place.replace(' as a whole', '').replace(' ', '.', 1)}{colon}{message}"
+    dotted = f"{place.replace(' as a whole', '').replace(' ', '.', 1)}{colon}{message}"
+    return dotted if len(dotted) <= LONGEST_PROBLEM else f"{dotted[:LONGEST_PROBLEM]}..."
 
 
 def _note(request: Request, subtask_id: str) -> None:

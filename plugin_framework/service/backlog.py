@@ -112,8 +112,9 @@ _Change = _Add | _Manage | _Follow | _Remember | _Remove
 class Backlog:
     """All that a service has accepted. For several threads.
 
-    ``limit`` is how many subtasks there may be, those that run included. ``on_ended`` is called
-    when the end of one that never ran is in the journal.
+    ``limit`` is how many subtasks there may be, those that run included. ``drained`` is what those
+    that run end as when the service does, if they end. ``on_ended`` is called when the end of one
+    that never ran is in the journal.
 
     Attributes:
         draining: nothing more is accepted or started.
@@ -121,9 +122,16 @@ class Backlog:
     """
 
     def __init__(
-        self, kept: Queue, plugins: Iterable[str], *, limit: int, on_ended: Callable[[], None]
+        self,
+        kept: Queue,
+        plugins: Iterable[str],
+        *,
+        limit: int,
+        drained: TaskStatus | None = None,
+        on_ended: Callable[[], None],
     ) -> None:
         self._kept = kept
+        self._drained = drained
         self._limit = limit
         self._on_ended = on_ended
         self._changed = threading.Condition()
@@ -163,11 +171,14 @@ class Backlog:
         self._inbox.put(change)
         return change.reply
 
-    def counts(self) -> tuple[int, int]:
-        """How many subtasks wait, and how many run."""
+    def counts(self) -> dict[str, int]:
+        """How many subtasks wait, run and are paused; what is paused keeps its place."""
+        counted = {"waiting": 0, "running": 0, "paused": 0}
         with self._changed:
-            running = sum(entry.state == "running" for entry in self._entries.values())
-            return len(self._entries) - running, running
+            for entry in self._entries.values():
+                begun = "paused" if entry.wanted is PAUSED else "running"
+                counted[begun if entry.state == "running" else "waiting"] += 1
+        return counted
 
     # For those who run
 
@@ -397,6 +408,9 @@ class Backlog:
         entry = self._entries.get(change.subtask_id)
         if entry is None or self.draining or entry.wanted in {CANCELLED, change.status}:
             return
+        # What was asked of the run since, or before it began, stands.
+        if entry.run is None or entry.run.pausing != (change.status is PAUSED):
+            return
         entry.wanted = change.status
         written.wanted.append((change.subtask_id, int(change.status)))
 
@@ -418,6 +432,8 @@ class Backlog:
             raise _impossible(f"there is no subtask {change.subtask_id} here")
         if entry.wanted is CANCELLED and change.status is not CANCELLED:
             raise _impossible(f"subtask {change.subtask_id} is being cancelled")
+        if self.draining and entry.run is not None and self._drained not in {None, change.status}:
+            raise _impossible(f"the service is shutting down, and ends subtask {entry.subtask_id}")
         calls = [] if change.call is None else [change.call]
         if change.status is CANCELLED and self._drop(entry, calls):
             return

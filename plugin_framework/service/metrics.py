@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from plugin_framework.protocol.models import TaskStatus
 
 LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -50,8 +52,8 @@ class Metrics:
         """A subtask was run to its end."""
         self._ended.labels(status.name.lower()).inc()
 
-    def text(self, waiting: int, running: int) -> bytes:
-        """All figures, as Prometheus reads them."""
-        self._subtasks.labels("waiting").set(waiting)
-        self._subtasks.labels("running").set(running)
+    def text(self, counts: Mapping[str, int]) -> bytes:
+        """All figures, as Prometheus reads them; ``counts`` are subtasks by their state."""
+        for state, count in counts.items():
+            self._subtasks.labels(state).set(count)
         return self._client.generate_latest(self._registry)

@@ -43,6 +43,9 @@ START_SECONDS = 10.0
 REPORT_SECONDS = 10.0
 """What is left for reports when the grace period is over, before the service ends without them."""
 
+DRAINED = {"fail": TaskStatus.FAILED, "cancel": TaskStatus.CANCELLED}
+"""What ``ON_SHUTDOWN`` makes of subtasks that run; the others are gone on with."""
+
 CLOSE_SECONDS = 2
 """What answers under way may take at the end."""
 
@@ -164,6 +167,7 @@ class _Running:
             self._journal.queue,
             engines,
             limit=settings.max_concurrency + settings.max_queue,
+            drained=DRAINED.get(settings.on_shutdown),
             on_ended=self._redelivery.kick,
         )
         self._dispatcher = Dispatcher(

@@ -18,7 +18,7 @@ class Hub:
     """``statuses`` holds what each subtask was reported as; a result counts as 3.
 
     It answers 500 while it is ``down``, and refuses every status of what is ``refused``. A page of
-    a proxy is answered with status ``proxy`` while that is set.
+    a proxy is answered with status ``proxy`` while that is set, and nothing while it is ``held``.
     """
 
     def __init__(self) -> None:
@@ -27,6 +27,8 @@ class Hub:
         self.refused: set[str] = set()
         self.down = False
         self.proxy: int | None = None
+        self.held = threading.Lock()
+        self._begun: set[str] = set()
         self._changed = threading.Condition()
         self._server = _Server(("127.0.0.1", 0), _handler_of(self))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -48,9 +50,16 @@ class Hub:
         """Wait until these are what a subtask was reported as."""
         self.wait_for(lambda: self.statuses[subtask_id] == list(statuses))
 
+    def wait_for_call(self, path: str) -> None:
+        """Wait until such a call has come, answered or not."""
+        self.wait_for(lambda: path in self._begun)
+
     def take(self, path: str, content: dict[str, Any]) -> tuple[int, Any]:
         """Apply a call; the envelope's code and data."""
         with self._changed:
+            self._begun.add(path)
+            self._changed.notify_all()
+        with self.held, self._changed:
             if self.down or self.proxy is not None:
                 return DOWN, None
             if path == "/api/task/notify":

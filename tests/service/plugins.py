@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, field_validator
 
 from plugin_framework import DatahubPlugin, Field, PluginConfig, TaskContext, TaskResult
 
@@ -37,6 +37,21 @@ class Anything(DatahubPlugin):
         if tx_hash == "crash":
             raise RuntimeError("a payment that breaks it")
         return tx_hash.startswith("0x") and subtask_id != "unpaid"
+
+
+class Talks(DatahubPlugin):
+    """Has a great deal to say about every config."""
+
+    class Config(PluginConfig):
+        words: int = 0
+
+        @field_validator("words")
+        @classmethod
+        def never(cls, words: int) -> int:
+            raise ValueError("no" * 1_000_000)
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        """Never called."""
 
 
 class Waits(DatahubPlugin):

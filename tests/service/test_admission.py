@@ -219,6 +219,24 @@ def test_what_was_taken_is_remembered_after_a_restart(hub: Hub, tmp_path: Path) 
         assert service.stop(number=15) == 0
 
 
+def test_what_was_refused_is_remembered_after_a_restart_too(hub: Hub, tmp_path: Path) -> None:
+    """Nor can it pass for another call then: the path and the type are not signed."""
+    body = json.dumps({"subtask_id": "refused before", "status": 2}).encode()
+    kind = {"Content-Type": "application/json"}
+    by_plan = {**kind, **signed({}, body, int(time.time()))}
+    by_type = signed({}, body, int(time.time()) + 1)
+    manage = "/api/plugin/manage_task"
+    with ServiceProcess(tmp_path, hub.url, "Counts") as service:
+        assert service.call.send("POST", manage, body, by_plan).fate == (200, 1)
+        text = {"Content-Type": "text/plain", **by_type}
+        assert service.call.send("POST", manage, body, text).fate == (415, 415)
+        service.kill()
+    with ServiceProcess(tmp_path, hub.url, "Counts") as service:
+        for headers in (by_plan, {**kind, **by_type}):
+            assert service.call.send("POST", CREATE, body, headers).fate == (401, 401)
+    assert "refused before" not in hub.statuses
+
+
 def test_no_secret_is_said_or_kept(service: ServiceProcess) -> None:
     for line in service.lines:
         assert SECRET not in str(line)
@@ -235,6 +253,8 @@ def test_without_a_secret_loopback_alone_is_served(hub: Hub, tmp_path: Path) -> 
             ("Origin", "https://evil.example"),
             ("Origin", "null"),
             ("Host", "evil.example"),
+            ("Host", "evil.example@127.0.0.1"),
+            ("Origin", "http://evil.example@localhost"),
         ):
             answer = call.send("POST", CREATE, body_of("foreign"), {**kind, name: value})
             assert answer.fate == (403, 403)

@@ -230,6 +230,14 @@ def test_with_thread_isolation_all_is_the_same(hub: Hub, tmp_path: Path) -> None
         assert PLUGINS.encode() not in service.call.send("GET", "/openapi.json", b"", {}).raw
 
 
+def test_a_refusal_is_no_longer_than_people_read(hub: Hub, tmp_path: Path) -> None:
+    with ServiceProcess(tmp_path, hub.url, "Talks") as service:
+        answer = service.call.create("talks", {"words": 1})
+    assert answer.fate == (400, 400)
+    assert answer.body["data"]["errors"][0]["field"] == "config.words"
+    assert len(answer.raw) < 5000
+
+
 def test_no_other_plugin_is_imported(hub: Hub, tmp_path: Path) -> None:
     """Row 91: an installed package that is not asked for runs no code."""
     site = tmp_path / "site"

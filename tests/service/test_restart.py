@@ -66,6 +66,23 @@ def test_a_half_done_subtask_is_taken_up_again(hub: Hub, tmp_path: Path) -> None
     assert begun(tmp_path, 3) == ["half", "half", "after-half"]
 
 
+def test_a_pause_asked_for_while_it_starts_survives(hub: Hub, tmp_path: Path) -> None:
+    """The report of its start is not a wish to go on."""
+    with ServiceProcess(tmp_path, hub.url, "Waits") as service:
+        with hub.held:
+            service.call.create("pause early", waits(tmp_path))
+            hub.wait_for_call("/api/task/update_status")
+            assert service.call.manage("pause early", 2).fate == (200, 0)
+        hub.told("pause early", 1, 2)
+        service.call.manage("nobody", 2)  # what came before is on disk by then
+        service.kill()
+    with ServiceProcess(tmp_path, hub.url, "Waits") as service:
+        hub.told("pause early", 1, 2, 1, 2)
+        figures = service.call.send("GET", "/metrics", b"", {}).raw.decode()
+        assert 'datahub_subtasks{state="paused"} 1.0' in figures
+        assert 'datahub_subtasks{state="running"} 0.0' in figures
+
+
 def test_on_interrupted_may_fail_it_instead(hub: Hub, tmp_path: Path) -> None:
     with ServiceProcess(tmp_path, hub.url, "Waits") as service:
         service.call.create("interrupted", waits(tmp_path))
@@ -124,8 +141,10 @@ def test_while_draining_it_answers_and_takes_nothing_new(hub: Hub, tmp_path: Pat
         assert service.call.send("GET", "/live", b"", {}).status == 200
         assert service.call.create("refused", {}).fate == (503, 1)
         assert service.call.create("stays", {}).fate == (200, 0)
-        answer = service.call.manage("stays", 2)
-        assert answer.fate == (200, 0), answer.body
+        for status in (1, 2, 4):
+            answer = service.call.manage("stays", status)
+            assert answer.fate == (200, 1), answer.body
+            assert "shutting down, and ends subtask stays" in answer.body["msg"]
         assert service.stop() == 0  # the second signal: no more grace
         hub.told("stays", 1, 5)
     assert "refused" not in hub.statuses
