@@ -15,6 +15,7 @@ from plugin_framework.journal.records import Record
 from plugin_framework.lifecycle.folders import remove_work_dir, subtask_lock
 from plugin_framework.lifecycle.reporter import Delivery, Reporter
 from plugin_framework.protocol.client import DatahubClient
+from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.settings import Settings
 
 POLL_SECONDS = 0.05
@@ -27,7 +28,8 @@ def deliver_kept(
 ) -> Iterator[tuple[Record, Delivery]]:
     """Deliver the reports of these subtasks, one after the other, and yield what came of each.
 
-    They have ``DELIVERY_DEADLINE`` seconds together. One that is running is left to its run.
+    They have ``DELIVERY_DEADLINE`` seconds together. One that is running is left to its run; so is
+    one that has only begun: that it runs is for its next run to say.
 
     Raises:
         RetryableError: Datahub did not answer within ``STARTUP_DEADLINE``.
@@ -73,6 +75,12 @@ def _deliver(
     subtask_id = record.subtask_id
     try:
         with subtask_lock(settings.state_dir, subtask_id, to_run=False):
+            if any(
+                one.status == TaskStatus.RUNNING for one in journal.pending_reports(subtask_id)[-1:]
+            ):
+                return Delivery(
+                    done=False, error="it has begun here, and goes on when it is run again"
+                )
             with closing(Reporter(client, journal, subtask_id, task_id=record.task_id)) as reporter:
                 reporter.start()
                 delivery = reporter.wait(seconds)

@@ -7,12 +7,15 @@ import sqlite3
 import subprocess
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from plugin_framework.engines.delivery import deliver_kept
 from plugin_framework.engines.local import LocalEngine
+from plugin_framework.journal.journal import Journal
 from plugin_framework.lifecycle.watch import TERM_TO_KILL_SECONDS
 from tests.lifecycle import plugins
 from tests.lifecycle.running import (
@@ -338,6 +341,23 @@ def test_a_start_that_fails_does_not_hide_that_an_attempt_was_killed(tmp_path: P
         hub.start_listening()
         assert resumed(hub, tmp_path, on_interrupted="fail").exit_code == 1
         assert hub.statuses == [1, 5]
+        assert hub.violations == []
+
+
+def test_that_a_subtask_runs_is_told_by_its_run_alone(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        hub.fail_next(STATUS, 1, "hang")
+        command = start(plugins.Quick, hub, tmp_path)
+        hub.wait_for(lambda: hub.calls)
+        command.kill()
+        command.communicate()
+        settings = settings_for(hub, tmp_path)
+        with closing(Journal(tmp_path / "journal.sqlite3")) as journal:
+            ((_, delivery),) = deliver_kept(settings, journal, journal.records.all())
+        assert not delivery.done
+        assert hub.statuses == []
+        assert run(plugins.Quick, hub, tmp_path, isolation="thread").exit_code == 0
+        assert hub.statuses == [1, 3]
         assert hub.violations == []
 
 
