@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import os
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from plugin_framework import DatahubPlugin, PluginConfig, TaskContext
+from plugin_framework.errors import TransferError
 
 MIB = 2**20
 PART = 5 * MIB
@@ -82,3 +86,72 @@ class Writes(DatahubPlugin):
 
 
 CONTENT = bytes(range(256)) * (12 * MIB // 256) + b"the end"
+
+
+class Held(DatahubPlugin):
+    """Writes a part of an output, and waits at checkpoints."""
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        file = ctx.open_output("held", 12 * MIB)
+        file.write(bytes(6 * MIB))
+        file.flush()
+        (state_dir(ctx) / "pid").write_text(str(os.getpid()))
+        while True:
+            ctx.checkpoint()
+            threading.Event().wait(0.02)
+
+
+class Closes(DatahubPlugin):
+    """Closes a small output of a known size, or leaves it by an exception once ``go`` is there."""
+
+    class Config(PluginConfig):
+        way: Literal["close", "raise"] = "close"
+
+    def process(self, ctx: TaskContext[Config]) -> None:
+        with suppress(ValueError), ctx.open_output("small", 3) as file:
+            file.write(b"abc")
+            if ctx.config.way == "raise":
+                wait_for(state_dir(ctx) / "go")
+                raise ValueError("in the middle")
+        (state_dir(ctx) / "left").touch()
+        wait_for(state_dir(ctx) / "end")
+
+
+class SameName(DatahubPlugin):
+    """Opens an output, uploads another file of its name, and says what came of that."""
+
+    def process(self, ctx: TaskContext[Any]) -> dict[str, str]:
+        other = ctx.work_dir / "other"
+        other.write_bytes(b"other")
+        error = ""
+        with ctx.open_output("same", 4) as file:
+            file.write(b"same")
+            try:
+                ctx.upload(other, "same")
+            except TransferError as refusal:
+                error = str(refusal)
+        return {"error": error}
+
+
+class Forgets(DatahubPlugin):
+    """Forgets a text file around an output, half written."""
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        def write() -> None:
+            io.TextIOWrapper(ctx.open_output("half.csv"), encoding="utf-8").write("a row\n")
+            raise ValueError("in the middle")
+
+        with suppress(ValueError):
+            write()
+        gc.collect()
+
+
+class InPlace(DatahubPlugin):
+    """Writes over the start of an output, by its descriptor."""
+
+    def process(self, ctx: TaskContext[Any]) -> None:
+        with ctx.open_output("table", 6 * MIB) as file:
+            file.write(bytes(6 * MIB - 6))
+            file.flush()
+            os.pwrite(file.fileno(), b"header", 0)
+            file.write(bytes(6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from plugin_framework.errors import RejectedError, StorageError, TaskCancelled
 from plugin_framework.journal.journal import Journal
+from plugin_framework.journal.uploads import Output
 from plugin_framework.lifecycle.uploading import Uploads
 from plugin_framework.protocol.client import DatahubClient
 from plugin_framework.settings import TransferSettings
@@ -178,3 +180,74 @@ def test_a_cancel_ends_all_that_is_under_way(
         uploads.rest(folder, lambda _share: None, check=owner.check)
     assert datahub.count(COMPLETE) == 0
     assert datahub.count(INIT) <= 4 * WIDTH
+
+
+def test_of_one_name_there_is_one_upload_at_a_time(
+    uploads: Uploads, datahub: Datahub, storage: StorageServer, tmp_path: Path
+) -> None:
+    datahub.inits = Meeting(1)
+    reached, go = threading.Event(), threading.Event()
+
+    def held(dialogue: Dialogue) -> None:
+        reached.set()
+        go.wait(20)
+        dialogue.serve()
+
+    storage.script("PUT", "/same", held)
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_bytes(b"first!")
+    second.write_bytes(b"second")  # as large: it could pass for the other
+    with ThreadPoolExecutor() as pool:
+        one = pool.submit(uploads.one, first, "same")
+        reached.wait(20)
+        other = pool.submit(uploads.one, second, "same")
+        assert not wait([other], 0.5).done
+        assert datahub.count(INIT) == len(storage.requests) == 1
+        go.set()
+        assert one.result(20).sha256 != other.result(20).sha256
+    content = storage.objects["/same"].content
+    assert content[0 : len(content)] == b"second"
+    assert [file.sha256 for file in uploads.stored()] == [other.result().sha256]
+
+
+def test_an_upload_that_waits_for_its_name_can_be_ended(
+    uploads: Uploads, datahub: Datahub, storage: StorageServer, owner: Owner, tmp_path: Path
+) -> None:
+    datahub.inits = Meeting(1)
+    storage.script("PUT", "/same", stalls)
+    (tmp_path / "file").write_bytes(b"file")
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(uploads.one, tmp_path / "file", "same") for _ in range(2)]
+        storage.stalled.wait(20)
+        owner.stopped.set()
+        for each in both:
+            with pytest.raises(TaskCancelled):
+                each.result(20)
+    assert datahub.count(INIT) == 1
+
+
+def test_an_upload_in_anothers_place_is_not_complete_with_it(tmp_path: Path) -> None:
+    with closing(Journal(tmp_path / "journal.sqlite3")) as journal:
+        log = journal.uploads
+        journal.start_attempt("s", task_id=None, plugin="p", config={})
+        for upload_id in ("one", "two"):
+            log.begin("s", "f", upload_id=upload_id, size=1, chunk=0, urls=["u"])
+        log.complete("s", Output("f", 1, None), "one", durable=True)
+        kept = log.find("s", "f")
+        assert kept is not None
+        assert (kept.upload_id, kept.completed, kept.urls) == ("two", False, ["u"])
+        assert log.outputs("s") == [Output("f", 1, None)]
+
+
+def test_a_complete_upload_without_its_parts_is_not_believed(
+    uploads: Uploads, datahub: Datahub, tmp_path: Path
+) -> None:
+    datahub.inits = Meeting(1)
+    (tmp_path / "file").write_bytes(b"file")
+    with closing(Journal(tmp_path / "journal.sqlite3")) as journal:
+        journal.uploads.begin("s", "f", upload_id="f", size=4, chunk=0, urls=["u"])
+        journal.uploads.complete("s", Output("f", 4, None), "f", durable=True)
+    uploads.one(tmp_path / "file", "f")
+    assert datahub.count(INIT) == datahub.count(COMPLETE) == 1
+    uploads.one(tmp_path / "file", "f")
+    assert datahub.count(INIT) == 1, "now it has them"
