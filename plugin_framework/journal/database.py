@@ -5,12 +5,14 @@ SQLite with WAL and synchronous=FULL: a write that has returned is on disk.
 
 from __future__ import annotations
 
+import math
 import os
 import pwd
 import sqlite3
 import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -117,10 +119,16 @@ CREATE INDEX undelivered ON reports (subtask_id) WHERE fate = 'pending';
 """,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
+# secure_delete: the part URLs of an upload are credentials until they expire.
+PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON")
 BUSY_SECONDS = 30.0
 """How long to wait for another process that has the journal locked."""
 NOTE_SECONDS = 2.0
 """The same, for what may be missing from it."""
+HURRIED_SECONDS = 0.1
+"""The same, where there is no time left: other threads of this process take no longer."""
+_SLICE_SECONDS = 0.25
+"""How long SQLite waits at a time; to be told to hurry counts from the next time."""
 CHECKED_SIZE = 256 * 2**20
 """Bytes of a journal that is checked whenever nobody else has it open: about 1 ms for each MiB. A
 larger one is checked only where there is reason to."""
@@ -136,6 +144,7 @@ class Readable(ABC):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
+        self._patient_until = math.inf
         try:
             _refuse(path, foreign(path, newest=SCHEMA_VERSION))
             self._connection = self._open()
@@ -148,10 +157,15 @@ class Readable(ABC):
         with self._lock:
             self._connection.close()
 
+    def hurry(self, seconds: float) -> None:
+        """Have nothing wait for others longer than this from now, what waits already included."""
+        self._patient_until = min(self._patient_until, time.monotonic() + seconds)
+
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """The connection, to read from."""
-        with self._held(BUSY_SECONDS) as db:
+        with self._held(BUSY_SECONDS) as (db, left):
+            db.execute(f"PRAGMA busy_timeout = {left() * 1000:.0f}")
             yield db
 
     def is_sound(self) -> bool:
@@ -160,29 +174,44 @@ class Readable(ABC):
         Raises:
             JournalError: it cannot be read at all.
         """
-        with self._held(BUSY_SECONDS), closing(connect(self.path)) as afresh:
+        with (
+            self._held(BUSY_SECONDS) as (_, left),
+            closing(connect(self.path, left())) as afresh,
+        ):
             return self.path.stat().st_size > CHECKED_SIZE or _damage_in(afresh) is None
 
     @contextmanager
-    def _held(self, seconds: float) -> Iterator[sqlite3.Connection]:
-        """The connection; nobody else, in this process or another, is waited for longer."""
-        if not self._lock.acquire(timeout=seconds):
-            raise JournalError(_locked(self.path, seconds))
+    def _held(self, seconds: float) -> Iterator[tuple[sqlite3.Connection, Callable[[], float]]]:
+        """The connection, and how long to wait for it yet.
+
+        Nobody else, in this process or another, is waited for longer than ``seconds``.
+        """
+        began = time.monotonic()
+
+        def left() -> float:
+            hurried = max(self._patient_until, began + HURRIED_SECONDS)
+            return max(min(began + seconds, hurried) - time.monotonic(), 0)
+
+        def locked() -> str:
+            return _locked(self.path, min(seconds, round(time.monotonic() - began, 1)))
+
+        while not self._lock.acquire(timeout=min(left(), _SLICE_SECONDS)):
+            if not left():
+                raise JournalError(locked())
         try:
             if _identity(self.path) != self._identity:
                 # SQLite would go on with a file that nobody will ever find.
                 raise JournalDamagedError(
                     f"the journal {self.path} was removed or replaced while it was in use"
                 )
-            self._connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
-            yield self._connection
+            yield self._connection, left
         except sqlite3.IntegrityError as error:
             raise JournalError(f"the journal {self.path} refuses a write: {error}") from error
         except sqlite3.Error as error:
             if is_damage(error):
                 self._found_damaged()
                 raise JournalDamagedError(_advice(self.path, error)) from error
-            advice = _locked(self.path, seconds) if is_locked(error) else _advice(self.path, error)
+            advice = locked() if is_locked(error) else _advice(self.path, error)
             raise JournalError(advice) from error
         finally:
             self._lock.release()
@@ -218,9 +247,9 @@ class Database(Readable):
         One that is not ``durable`` survives the process, and is on disk with the next one that is.
         It does not wait long where others have the journal, unless it is ``patient``.
         """
-        with self._held(BUSY_SECONDS if durable or patient else NOTE_SECONDS) as db:
-            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            db.execute("BEGIN IMMEDIATE")
+        short = NOTE_SECONDS if self._patient_until == math.inf else HURRIED_SECONDS
+        with self._held(BUSY_SECONDS if durable or patient else short) as (db, left):
+            _begin(db, left, synchronous="FULL" if durable else "NORMAL")
             try:
                 yield db
                 db.execute("COMMIT")
@@ -274,7 +303,7 @@ class Database(Readable):
         try:
             # Once more: it may have been locked before, or have come since.
             _refuse(self.path, written_by_others(db, newest=SCHEMA_VERSION))
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            for pragma in PRAGMAS:
                 db.execute(f"PRAGMA {pragma}")
             damage = _damage_in(db) if self._is_to_be_checked() else None
             if damage is None:
@@ -291,11 +320,25 @@ class Database(Readable):
         return self._guard.alone and (small or self._guard.doubtful)
 
 
-def connect(path: Path | str) -> sqlite3.Connection:
+def connect(path: Path | str, busy_seconds: float | None = None) -> sqlite3.Connection:
     """Open a database, and begin no transaction but those asked for."""
-    return sqlite3.connect(
-        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-    )
+    timeout = BUSY_SECONDS if busy_seconds is None else busy_seconds
+    return sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+
+
+def _begin(db: sqlite3.Connection, left: Callable[[], float], *, synchronous: str) -> None:
+    """Begin to write, once others let us: a little at a time, for they may tell us to hurry."""
+    while True:
+        slice_seconds = min(left(), _SLICE_SECONDS)
+        try:
+            db.execute(f"PRAGMA busy_timeout = {slice_seconds * 1000:.0f}")
+            db.execute(f"PRAGMA synchronous = {synchronous}")
+            db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not is_locked(error) or not left():
+                raise
+        else:
+            return
 
 
 def format_of(db: sqlite3.Connection) -> int:
@@ -305,6 +348,8 @@ def format_of(db: sqlite3.Connection) -> int:
 
 def migrate(db: sqlite3.Connection) -> None:
     """Bring a journal, or an empty database, to the format of this framework."""
+    if format_of(db) == SCHEMA_VERSION:
+        return  # and wait for nobody who writes
     db.execute("BEGIN IMMEDIATE")
     for step in MIGRATIONS[format_of(db) :]:
         for statement in filter(str.strip, step.split(";")):

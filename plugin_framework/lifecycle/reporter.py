@@ -174,6 +174,29 @@ class Reporter:
             self._note_fates()
             return True
 
+    def conclude(self, delivery: Delivery) -> tuple[Delivery, bool]:
+        """How delivering ended, and whether the journal has what Datahub does not.
+
+        ``delivery`` is what ``wait`` said: what was still on its way may have arrived since.
+        Said loudly where an ending is lost.
+        """
+        kept = self.keep()
+        if not delivery.done:
+            delivery = self.wait(0)
+        if delivery.done or delivery.superseded_by is not None:
+            return delivery, kept
+        try:
+            kept = kept and self._journal.is_sound()
+        except JournalError:
+            kept = False
+        if not kept:
+            log.critical(
+                "subtask %s: how it ended could be neither kept nor delivered, and is LOST but for"
+                " what is printed",
+                self._subtask_id,
+            )
+        return delivery, kept
+
     def settled_since(self, moment: float) -> bool:
         """Whether nothing was on its way to Datahub since that moment of the monotonic clock."""
         with self._changed:

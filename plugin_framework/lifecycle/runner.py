@@ -176,7 +176,8 @@ class Run:
         if ending is not None or (stop is not None and stop.found is not None):
             self._remove_work_dir()
         if ending is not None:
-            return outcome_of(ending, delivery, kept=self._is_kept(delivery))
+            delivery, kept = self._reporter.conclude(delivery)
+            return outcome_of(ending, delivery, kept=kept)
         status = self._reporter.status
         return TaskOutcome(
             self._task.subtask_id,
@@ -195,23 +196,6 @@ class Run:
         except JournalError as error:
             log.warning("subtask %s: its outputs are not known: %s", self._task.subtask_id, error)
             return ()
-
-    def _is_kept(self, delivery: Delivery) -> bool:
-        """Whether the journal has what Datahub does not; said loudly if not."""
-        kept = self._reporter.keep()
-        if delivery.done or delivery.superseded_by is not None:
-            return kept
-        try:
-            kept = kept and self._sup.journal.is_sound()
-        except JournalError:
-            kept = False
-        if not kept:
-            log.critical(
-                "subtask %s: how it ended could be neither kept nor delivered, and is LOST but for"
-                " what is printed",
-                self._task.subtask_id,
-            )
-        return kept
 
     def _is_new_to_datahub(self, ending: Report) -> bool:
         """Whether Datahub, which had acknowledged the ending, has created the subtask anew."""
@@ -320,8 +304,8 @@ class Run:
             again, self._shutting_down = self._shutting_down, True
             self._changed.notify_all()
         grace = 0.0 if again else self._settings.grace_seconds
+        self._sup.journal.hurry(grace)  # first: the reporter may be waiting for it
         self._reporter.hurry(grace + TERM_TO_KILL_SECONDS + LAST_CALL_SECONDS)
-        self._chronicle.note("signal", name=signal.Signals(number).name)
         name = f"stopped by {signal.Signals(number).name}"
         hint = "" if again else "; a second signal ends it at once"
         log.warning("subtask %s: %s, grace %g s%s", self._task.subtask_id, name, grace, hint)
@@ -336,6 +320,7 @@ class Run:
         else:
             status = TaskStatus.FAILED if policy == "fail" else TaskStatus.CANCELLED
             self.stop(Stop(status, name, number))
+        self._chronicle.note("signal", name=signal.Signals(number).name)
 
     # What the host asks
 

@@ -48,7 +48,7 @@ class MayNotWrite(DatahubPlugin):
 
 
 class Waits(DatahubPlugin):
-    """Works, and writes nothing, until ``go`` appears in the state folder."""
+    """Works until ``go`` appears in the state folder, and puts ``over`` beside it."""
 
     isolation = "thread"
 
@@ -57,4 +57,5 @@ class Waits(DatahubPlugin):
         while not go.exists():
             ctx.checkpoint()
             threading.Event().wait(0.01)
+        go.with_name("over").touch()
         return TaskResult(total_counts=1)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from plugin_framework import run_task
 from plugin_framework.errors import JournalError
 from plugin_framework.journal.journal import Journal
 from tests.journal.plugins import Waits
-from tests.lifecycle.running import SUBTASK, Background, settings_for
+from tests.lifecycle.running import SUBTASK, Background, eventually, finish, settings_for, start
 from tests.strict_datahub import StrictDatahub
 
 HOLDER = """
@@ -58,11 +59,10 @@ def held(path: Path, mode: str = "NORMAL") -> Iterator[None]:
             holder.communicate("\n", timeout=60)
 
 
-@pytest.mark.parametrize("mode", ["NORMAL", "EXCLUSIVE"])
-def test_it_cannot_be_opened(path: Path, mode: str) -> None:
+def test_it_cannot_be_opened(path: Path) -> None:
     with closing(Journal(path)) as journal:
         journal.start_attempt("s", task_id=None, plugin="p", config={})
-    with held(path, mode):
+    with held(path, "EXCLUSIVE"):
         with pytest.raises(JournalError, match=r"is locked, and was for 0\.5 s") as caught:
             Journal(path)
         assert "\n" not in str(caught.value)
@@ -70,6 +70,68 @@ def test_it_cannot_be_opened(path: Path, mode: str) -> None:
     with closing(Journal(path)) as journal:
         assert journal.records.find("s") is not None
     assert list(path.parent.glob("*.corrupt-*")) == []
+
+
+def test_it_is_opened_to_read_while_another_writes(path: Path) -> None:
+    with closing(Journal(path)) as journal:
+        journal.start_attempt("s", task_id=None, plugin="p", config={})
+    with held(path), closing(Journal(path)) as journal:
+        assert journal.records.find("s") is not None
+
+
+def test_to_hurry_ends_a_wait_that_has_begun(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("plugin_framework.journal.database.BUSY_SECONDS", 600)
+    monkeypatch.setattr("plugin_framework.journal.database.NOTE_SECONDS", 600)
+    with closing(Journal(path)) as journal:
+        journal.start_attempt("s", task_id=None, plugin="p", config={})
+        with held(path), ThreadPoolExecutor() as pool:
+            waits = [pool.submit(journal.save_state, "s", {"line": line}) for line in (1, 2)]
+            journal.hurry(0)
+            for wait in waits:
+                with pytest.raises(JournalError, match="is locked"):
+                    wait.result(60)
+            journal.timeline.note("s", "signal")
+        assert "misses an event" in caplog.text
+        journal.save_state("s", {"line": 3})
+
+
+def test_a_signal_is_obeyed_in_time(path: Path) -> None:
+    """What is lost then is what the journal would have kept; the report of it arrives."""
+    with StrictDatahub(SUBTASK) as hub:
+        command = start(Waits, hub, path.parent, on_shutdown="fail", grace_seconds=0.5)
+        try:
+            hub.wait_for(lambda: hub.heartbeats)
+            with held(path):
+                command.terminate()
+                code, outcome, said = finish(command, 25)  # one wait alone would be 30 s
+        finally:
+            command.kill()
+        assert (code, outcome["status"], outcome["delivered"]) == (1, 5, True), said
+        assert "LOST" not in said
+        assert hub.statuses == [1, 5]
+        assert hub.violations == []
+
+
+def test_a_result_that_waits_is_sent_after_a_signal(path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        command = start(Waits, hub, path.parent, delivery_deadline=600, grace_seconds=0.5)
+        try:
+            hub.wait_for(lambda: hub.heartbeats)
+            with held(path):
+                (path.parent / "go").touch()
+                eventually((path.parent / "over").exists)
+                beats = len(hub.heartbeats)
+                hub.wait_for(lambda: len(hub.heartbeats) > beats + 1, timeout=60)
+                command.terminate()
+                code, outcome, said = finish(command, 25)
+        finally:
+            command.kill()
+        assert (code, outcome["status"], outcome["delivered"]) == (0, 3, True), said
+        assert "LOST" not in said
+        assert hub.statuses == [1, 3]
+        assert hub.violations == []
 
 
 def test_it_cannot_be_written_and_can_be_read(path: Path, caplog: pytest.LogCaptureFixture) -> None:
