@@ -70,10 +70,17 @@ class Channel:
         """The next message.
 
         Raises:
-            EOFError, OSError: the other end is gone.
-            ValueError: it is not a message.
+            EOFError: the other end is gone, perhaps with half a message sent.
+            ValueError, RecursionError: it is not a message.
         """
-        message = json.loads(self._connection.recv_bytes(MESSAGE_LIMIT))
+        try:
+            text = self._connection.recv_bytes(MESSAGE_LIMIT)
+        except OSError as error:
+            # That is how a connection takes a length beyond the limit.
+            if not self._connection.readable:
+                raise ValueError(f"a message of more than {MESSAGE_LIMIT} bytes") from None
+            raise EOFError from error
+        message = json.loads(text)
         if not isinstance(message, dict):
             raise ValueError("not a message")  # noqa: TRY004 - of the content, not of the call
         return message
@@ -106,7 +113,7 @@ class RemoteHost:
                     self._on_signal(message["signal"])
                 else:
                     self._settle(message)
-        except (EOFError, OSError):
+        except (EOFError, OSError, ValueError):
             return
 
     def download(self, name: str | None) -> Path:
@@ -184,7 +191,7 @@ def serve(channel: Channel, host: TaskHost, on_log: Callable[[dict[str, Any]], N
 
     Raises:
         EOFError, OSError: it is gone, or closed the pipe.
-        ValueError: what came is not a message of this protocol.
+        Exception: what came is not a message of this protocol.
     """
     slots = threading.BoundedSemaphore(CALLS_AT_ONCE)
 
@@ -207,7 +214,7 @@ def serve(channel: Channel, host: TaskHost, on_log: Callable[[dict[str, Any]], N
                 target=answer, args=(call, int(message["id"]), args), daemon=True, name=call
             ).start()
         else:
-            raise ValueError(f"the plugin process called {call!r}")
+            raise ValueError(f"the plugin process called {call!r:.100}")
 
 
 def _answer(channel: Channel, host: TaskHost, call: str, number: int, args: list[Any]) -> None:

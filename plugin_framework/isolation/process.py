@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
@@ -27,7 +27,7 @@ from plugin_framework.isolation.channel import Channel, serve
 from plugin_framework.isolation.check import LATE, Checker, CheckerDiedError, Checkers
 from plugin_framework.isolation.freeze import freeze, thaw
 from plugin_framework.isolation.payment import PaymentHost
-from plugin_framework.isolation.session import LINE_LIMIT, TaskHost
+from plugin_framework.isolation.session import LINE_LIMIT, TaskHost, describe
 from plugin_framework.plugin.command import signal_name
 from plugin_framework.plugin.context import TaskFacts
 from plugin_framework.plugin.loader import PluginRef
@@ -53,24 +53,32 @@ log = logging.getLogger("datahub.isolation")
 class WorkerExit:
     """How a worker ended: ``code`` as of ``subprocess``, ``peak_kib`` its peak memory.
 
-    ``out_of_memory``: the kernel says that it has just ended a process for that.
+    ``out_of_memory``: the kernel says that it has just ended a process for that. ``reason``: what
+    it did, or what became of it, where that is known and the code does not tell.
     """
 
     code: int
     peak_kib: int = 0
     out_of_memory: bool = False
+    reason: str | None = None
 
     def cause(self) -> str:
         """One line on what killed it."""
         peak = f" (peak memory {self.peak_kib / 1024:.0f} MiB)" if self.peak_kib else ""
+        if self.reason is not None:
+            return f"the plugin's process {self.reason}{peak}"
         if self.code == -signal.SIGKILL and self.out_of_memory:
             return f"the plugin's process ran out of memory, and the kernel killed it{peak}"
         if self.code == -signal.SIGKILL:
             return f"the plugin's process was killed by SIGKILL, perhaps out of memory{peak}"
-        if self.code < 0:
-            name = signal_name(-self.code)
-            return f"the plugin's process was killed by signal {-self.code} ({name}){peak}"
-        return f"the plugin's process exited with code {self.code} before its task had ended{peak}"
+        too_early = " before its task had ended" if self.code >= 0 else ""
+        return f"the plugin's process {_ended(self.code)}{too_early}{peak}"
+
+
+def _ended(code: int) -> str:
+    if code < 0:
+        return f"was killed by signal {-code} ({signal_name(-code)})"
+    return f"exited with code {code}"
 
 
 class ProcessIsolation:
@@ -148,7 +156,7 @@ class ProcessIsolation:
             PluginLoadError: the plugin cannot be imported.
             PluginCrashedError: no process can be started.
         """
-        return self._start({"facts": asdict(facts)}, host, on_exit)
+        return self._start({"facts": facts.as_json()}, host, on_exit)
 
     def payment(self, tx_hash: str, subtask_id: str, *, seconds: float) -> bool:
         """Ask the plugin whether a payment is accepted, in a process of its own.
@@ -308,11 +316,15 @@ class _Server:
             self._process.wait()
         self._channel.close()
         self._control.close()
+        reason = (
+            "ended with the process that had the plugin imported,"
+            f" which {_ended(self._process.returncode)}"
+        )
         for pid, worker in self._workers.items():
             # In a container's first process they have become our children, and died.
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
-            worker.exited(WorkerExit(-signal.SIGKILL))
+            worker.exited(WorkerExit(-signal.SIGKILL, reason=reason))
         cause = f"the process that has it imported ended with code {self._process.returncode}"
         self._replies.put({"gone": cause})
 
@@ -337,6 +349,7 @@ class ProcessWorker:
         self._output = output
         self._host = host
         self._on_exit = on_exit
+        self._broken: str | None = None
         self._served = threading.Thread()
 
     def serve(self, start: Mapping[str, Any]) -> None:
@@ -373,7 +386,7 @@ class ProcessWorker:
         self.kill()
         self._output.join(timeout=DRAIN_SECONDS)
         self._served.join(timeout=DRAIN_SECONDS)
-        self._on_exit(how)
+        self._on_exit(how if self._broken is None else replace(how, reason=self._broken))
 
     def _freeze(self) -> None:
         if self.pid is not None:
@@ -396,6 +409,7 @@ class ProcessWorker:
             pass
         except Exception as error:
             log.exception("the plugin's process broke the pipe's rules")
+            self._broken = f"broke the pipe's rules: {describe(error)}"
         # Whatever it did, it can be of no further use.
         self.kill()
         self._channel.close()

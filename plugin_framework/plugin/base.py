@@ -13,10 +13,11 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 
 from plugin_framework.errors import InvalidConfigError, InvalidResultError
 from plugin_framework.plugin.context import TaskContext
+from plugin_framework.plugin.json_limits import refuse_unreadable
 from plugin_framework.protocol.models import TaskStatus
 
 RESULT_LIMIT = 8 * 1024 * 1024
-"""Bytes of JSON that a result may take."""
+"""Bytes of JSON that a result may take, as it is sent: without white space."""
 
 
 class PluginConfig(BaseModel):
@@ -189,7 +190,7 @@ def result_json(returned: object) -> dict[str, Any]:
 
     Raises:
         InvalidResultError: for another type, for NaN and infinities, for text that is not
-            Unicode, and for more than ``RESULT_LIMIT`` bytes.
+            Unicode, for more than ``RESULT_LIMIT`` bytes, and for what is nested too deep.
     """
     if returned is None:
         returned = TaskResult()
@@ -213,11 +214,14 @@ def checked_json(
     ``default`` turns what is not JSON into what is, as of ``json.dumps``.
     """
     try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False, default=default)
+        text = json.dumps(
+            value, allow_nan=False, ensure_ascii=False, default=default, separators=(",", ":")
+        )
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidResultError(f"{what} is not JSON: {error}") from None
     if size > limit:
         raise InvalidResultError(f"{what} takes {size} bytes of JSON; at most {limit} are allowed")
+    refuse_unreadable(text, what)
     plain: dict[str, Any] = json.loads(text)
     return plain

@@ -106,6 +106,43 @@ def big_result(ctx: TaskContext[Any]) -> Any:
     return {"text": "é" * (4 * 1024 * 1024 - 10)}
 
 
+def _nested(depth: int) -> Any:
+    if depth >= sys.getrecursionlimit():
+        sys.setrecursionlimit(5 * depth)
+    found: list[Any] = []
+    for _ in range(depth - 1):
+        found = [found]
+    return found
+
+
+@deed
+def deep_result(ctx: TaskContext[Any]) -> Any:
+    return {"x": _nested(int(ctx.config.text) - 1)}
+
+
+@deed
+def deep_state(ctx: TaskContext[Any]) -> None:
+    ctx.save_state(x=_nested(int(ctx.config.text) - 1))
+
+
+@deed
+def long_number(ctx: TaskContext[Any]) -> Any:
+    sys.set_int_max_str_digits(0)
+    return {"x": 10 ** int(ctx.config.text)}
+
+
+@deed
+def long_number_in_state(ctx: TaskContext[Any]) -> None:
+    sys.set_int_max_str_digits(0)
+    ctx.save_state(x=10 ** int(ctx.config.text))
+
+
+@deed
+def half_a_message(ctx: TaskContext[Any]) -> None:
+    _write_to_sockets(b"\0\0\0\x20{")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @deed
 def os_exit(ctx: TaskContext[Any]) -> None:
     os._exit(0)
@@ -198,11 +235,15 @@ def log_much(ctx: TaskContext[Any]) -> None:
 
 @deed
 def garbage(ctx: TaskContext[Any]) -> None:
+    _write_to_sockets(ctx.config.text.encode("latin-1"))
+    time.sleep(HOUR)
+
+
+def _write_to_sockets(data: bytes) -> None:
     for link in Path("/proc/self/fd").iterdir():
         fd = int(link.name)
         if fd > 2 and link.is_symlink() and link.readlink().name.startswith("socket:"):
-            os.write(fd, ctx.config.text.encode("latin-1"))
-    time.sleep(HOUR)
+            os.write(fd, data)
 
 
 @deed

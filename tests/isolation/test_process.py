@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from plugin_framework.errors import (
     StorageError,
 )
 from plugin_framework.isolation.process import ProcessIsolation, ProcessWorker, WorkerExit
+from plugin_framework.plugin.json_limits import DEPTH_LIMIT
 from plugin_framework.plugin.loader import PluginRef, ref_of
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.transfer.refusals import UrlExpiredError
@@ -115,6 +117,7 @@ def test_a_huge_message_is_cut(run: Callable[..., RecordingHost]) -> None:
         ("segfault", -signal.SIGSEGV, "SIGSEGV"),
         ("sigkill", -signal.SIGKILL, "out of memory (peak memory"),
         ("realtime signal", -40, "killed by signal 40"),
+        ("half a message", -signal.SIGKILL, "perhaps out of memory (peak memory"),
     ],
 )
 def test_how_it_died_is_said(
@@ -133,7 +136,12 @@ def test_who_kills_the_forkserver_dies_with_it_and_the_next_task_runs(
     assert hanging.host.moved.wait(DEADLINE)
     killer = Task(isolation, tmp_path / "b", "kill parent")
     for task in (killer, hanging):
-        assert task.wait().wait().code == -signal.SIGKILL
+        how = task.wait().wait()
+        assert how.code == -signal.SIGKILL
+        assert how.cause() == (
+            "the plugin's process ended with the process that had the plugin imported,"
+            " which was killed by signal 9 (SIGKILL)"
+        )
         pid = task.worker.pid
         assert pid is not None
         until(lambda pid=pid: not lives(pid))  # type: ignore[misc]  # a bound default
@@ -258,7 +266,46 @@ def _found(run: Callable[..., RecordingHost], text: str) -> int:
 def test_garbage_on_the_pipe_is_deadly(run: Callable[..., RecordingHost], text: str) -> None:
     host = run("garbage", text)
     assert host.wait().code == -signal.SIGKILL
+    assert "process broke the pipe's rules: " in host.wait().cause()
     assert host.endings == []
+
+
+@pytest.mark.parametrize("do", ["deep result", "deep state"])
+def test_what_is_as_deep_as_the_limit_passes(
+    run: Callable[..., RecordingHost], logged: Callable[[], list[str]], do: str
+) -> None:
+    host = run(do, str(DEPTH_LIMIT))
+    assert host.ending.kind == "returned"
+    assert "finished with 3" in logged()
+
+
+@pytest.mark.parametrize(
+    ("do", "size", "error"),
+    [
+        ("deep result", DEPTH_LIMIT + 1, f"the result is nested more than {DEPTH_LIMIT} deep"),
+        ("deep result", 20_000, f"the result is nested more than {DEPTH_LIMIT} deep"),
+        ("deep state", DEPTH_LIMIT + 1, f"the saved state is nested more than {DEPTH_LIMIT} deep"),
+        ("long number", 6000, "the result has a number of more than 4300 digits"),
+        ("long number in state", 6000, "the saved state has a number of more than 4300 digits"),
+    ],
+)
+def test_what_the_supervisor_cannot_read_is_refused_where_it_is_made(
+    run: Callable[..., RecordingHost], do: str, size: int, error: str
+) -> None:
+    host = run(do, str(size))
+    assert host.ending.error == error
+    assert host.wait().code == 0
+
+
+def test_a_state_as_deep_as_the_limit_is_there_at_the_next_attempt(
+    isolation: ProcessIsolation, tmp_path: Path
+) -> None:
+    first = Task(isolation, tmp_path, "deep state", str(DEPTH_LIMIT)).wait()
+    host = RecordingHost()
+    again = replace(facts(tmp_path, {"do": "nothing"}), attempt=2, state=first.states[0])
+    isolation.start(again, host, host.exited)
+    host.wait()
+    assert host.ending.kind == "returned"
 
 
 def test_large_configs_and_results_pass(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import UserDict
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from plugin_framework import DatahubPlugin, Field, PluginConfig, TaskContext, TaskResult
 from plugin_framework.errors import InvalidConfigError, InvalidResultError
 from plugin_framework.plugin.base import RESULT_LIMIT, parse_config, result_json
+from plugin_framework.plugin.json_limits import DEPTH_LIMIT, DIGITS_LIMIT
 
 COUNTS = {"total_counts": 0, "success_counts": 0, "failed_counts": 0}
 
@@ -91,6 +94,8 @@ def test_a_result_is_plain_json(returned: object, sent: object) -> None:
         {"x": 10**5000},
         loop(),
         nested(200_000),
+        {"x": nested(DEPTH_LIMIT - 1)},
+        {"x": [{"y": "]"}] * 1000, "z": nested(DEPTH_LIMIT - 1)},
         {"x": "x" * RESULT_LIMIT},
         TaskResult(x=math.nan),
         TaskResult(x=object()),
@@ -106,12 +111,34 @@ def test_what_cannot_be_sent_is_refused_in_one_line(returned: object) -> None:
 
 
 def test_a_result_may_be_as_large_as_the_limit() -> None:
-    frame = len('{"x": ""}')
+    frame = len('{"x":""}')
     assert result_json({"x": "x" * (RESULT_LIMIT - frame)})
     with pytest.raises(InvalidResultError, match=f"takes {RESULT_LIMIT + 1} bytes"):
         result_json({"x": "x" * (RESULT_LIMIT - frame + 1)})
     with pytest.raises(InvalidResultError, match="at most"):
         result_json({"x": "é" * (RESULT_LIMIT // 2)})
+
+
+def test_a_result_may_be_as_deep_as_the_limit_and_its_text_anything() -> None:
+    deep = {"x": nested(DEPTH_LIMIT - 2), "y": [{}] * 1000, '["\\': '\\"' + "[" * 1000}
+    assert result_json(deep) == deep
+    assert result_json({"digits": "1" * (DIGITS_LIMIT + 1)})
+
+
+@pytest.fixture
+def any_number_of_digits() -> Iterator[None]:
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    yield
+    sys.set_int_max_str_digits(before)
+
+
+@pytest.mark.usefixtures("any_number_of_digits")
+def test_a_number_may_be_as_long_as_the_limit() -> None:
+    assert result_json({"x": [-(10 ** (DIGITS_LIMIT - 1))]})
+    for number in (10**DIGITS_LIMIT, -(10**6000)):
+        with pytest.raises(InvalidResultError, match="more than 4300 digits"):
+            result_json({"x": [number]})
 
 
 def test_a_config_is_validated() -> None:
