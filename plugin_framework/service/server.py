@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
+from typing import Any
 
 import uvicorn
 
@@ -28,11 +29,14 @@ from plugin_framework.service.backlog import Backlog
 from plugin_framework.service.dispatcher import Dispatcher, Follower
 from plugin_framework.service.metrics import Metrics
 from plugin_framework.service.redelivery import Redelivery
-from plugin_framework.service.wire import EnvelopeProtocol
+from plugin_framework.service.wire import EnvelopeProtocol, allow_files, most_connections
 from plugin_framework.settings import Settings
 
-BACKLOG = 2048
-"""Connections that wait to be accepted."""
+BACKLOG = 128
+"""Connections that wait to be accepted, and that are accepted at a time."""
+
+QUIET_SECONDS = 60.0
+"""Between two lines on connections that cannot be accepted."""
 
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter from the others."""
@@ -64,6 +68,7 @@ def serve(
         JournalError: the journal cannot be used.
     """
     inbound = _inbound(settings)
+    allow_files()
     with ExitStack() as made:
         listener = made.enter_context(_listen(host, port, signed=inbound is not None))
         made.enter_context(_alone(settings))
@@ -189,6 +194,8 @@ class _Running:
             uvicorn.Config(
                 service.app(request_log=request_log),
                 http=EnvelopeProtocol,
+                # asyncio accepts that many before it looks at any of them.
+                backlog=min(BACKLOG, most_connections()),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -212,6 +219,7 @@ class _Running:
 
     async def _listen(self, server: uvicorn.Server, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_AcceptErrors())
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, server, number)
         host, port = listener.getsockname()[:2]
@@ -251,6 +259,21 @@ class _Running:
             self._metrics.ended(status)
         if not delivered:
             self._redelivery.kick()
+
+
+class _AcceptErrors:
+    """Says once in a while that connections cannot be accepted, and all else as it comes."""
+
+    def __init__(self) -> None:
+        self._said = -QUIET_SECONDS
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Take an error; asyncio's contract."""
+        if not str(context.get("message")).startswith("socket.accept()"):
+            loop.default_exception_handler(context)
+        elif loop.time() - self._said >= QUIET_SECONDS:
+            self._said = loop.time()
+            log.error("connections cannot be accepted: %s", context.get("exception"))
 
 
 class _Server(uvicorn.Server):
