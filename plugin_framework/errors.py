@@ -23,7 +23,8 @@ DatahubError
 │   ├── ObjectChangedError        the object in storage changed while it was read
 │   └── LocalFileError            disk full, read-only, missing
 ├── JournalError                the journal cannot be read or written
-│   └── JournalDamagedError       it is damaged or gone, and will not mend itself
+│   ├── JournalDamagedError       it is damaged or gone, and will not mend itself
+│   └── JournalFullError          the disk has no room for it
 ├── TaskLockedError             the subtask is already running here (exit 75)
 └── TaskError                   the task failed (status 5)
     ├── PluginError               raised by authors: a message for people
@@ -173,6 +174,10 @@ class JournalError(DatahubError):
 
 class JournalDamagedError(JournalError):
     """The journal was damaged, removed or replaced while it was in use."""
+
+
+class JournalFullError(JournalError):
+    """The disk takes no more of the journal."""
 
 
 class TaskLockedError(DatahubError):

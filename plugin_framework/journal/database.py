@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from plugin_framework.errors import JournalDamagedError, JournalError
+from plugin_framework.errors import JournalDamagedError, JournalError, JournalFullError
 from plugin_framework.journal.health import (
     Guard,
     emptied,
     is_damage,
+    is_full,
     is_locked,
     quarantine,
     sync_folder,
@@ -211,6 +212,8 @@ class Readable(ABC):
             if is_damage(error):
                 self._found_damaged()
                 raise JournalDamagedError(_advice(self.path, error)) from error
+            if is_full(error):
+                raise JournalFullError(_advice(self.path, error)) from error
             advice = locked() if is_locked(error) else _advice(self.path, error)
             raise JournalError(advice) from error
         finally:
@@ -257,6 +260,17 @@ class Database(Readable):
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+
+    def empty_log(self) -> None:
+        """Leave nothing of what was deleted in the log, unless somebody else is at work."""
+        if self._lock.acquire(timeout=HURRIED_SECONDS):
+            try:
+                self._connection.execute("PRAGMA busy_timeout = 0")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error:
+                pass  # whoever writes next is told
+            finally:
+                self._lock.release()
 
     def _found_damaged(self) -> None:
         self._guard.mark()

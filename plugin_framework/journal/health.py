@@ -40,6 +40,17 @@ def is_locked(error: sqlite3.Error) -> bool:
     return _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether there is no room left; over a quota, SQLite only says that it could not write."""
+    full = {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR_WRITE,
+        sqlite3.SQLITE_IOERR_FSYNC,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+    }
+    return getattr(error, "sqlite_errorcode", None) in full
+
+
 def _code(error: sqlite3.Error) -> int:
     # Errors that Python itself makes carry no code.
     return (getattr(error, "sqlite_errorcode", None) or 0) & _PRIMARY

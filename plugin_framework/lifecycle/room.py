@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from plugin_framework.errors import JournalDamagedError, JournalError
+from plugin_framework.errors import JournalDamagedError, JournalError, JournalFullError
 
 log = logging.getLogger("datahub.journal")
 
@@ -24,33 +24,33 @@ def wait_for_room(
 ) -> None:
     """Repeat a write that the journal refuses, at most for ``patience`` seconds.
 
-    ``what`` names it in the log. ``make_room`` is called once, after the first failure. ``ended``
-    waits for at most so many seconds, and says whether to give up.
+    ``what`` names it in the log. ``make_room`` is called once, if the disk is full. ``ended`` waits
+    for at most so many seconds, and says whether to give up.
 
     Raises:
         JournalError: the journal still refuses it, or is damaged, which no waiting mends.
     """
     began = time.monotonic()
-    try:
-        write()
-    except JournalError as error:
-        log.error("%s cannot be journalled: %s", what, error)  # noqa: TRY400 - one line for people
-        make_room()
-    else:
-        return
-    delay = 0.0
+    delay: float | None = None
     while True:
         try:
             write()
-        except JournalDamagedError:
-            raise
-        except JournalError:
+        except JournalError as error:
+            if delay is None:
+                log.error("%s cannot be journalled: %s", what, error)  # noqa: TRY400 - one line
+                delay = 0.0
+                if isinstance(error, JournalFullError):
+                    make_room()
+                    continue
             left = began + patience - time.monotonic()
-            if delay == 0 < left:
-                log.warning("%s is tried again for %.0f s, until there is room", what, left)
+            if left <= 0 or isinstance(error, JournalDamagedError):
+                raise
+            if delay == 0:
+                log.warning("%s is tried again for %.0f s, until it can be", what, left)
             delay = min(delay * 2 or FIRST_DELAY, LONGEST_DELAY)
-            if left <= 0 or ended(min(delay, left)):
+            if ended(min(delay, left)):
                 raise
         else:
-            log.warning("%s is journalled now, after %.1f s", what, time.monotonic() - began)
+            if delay is not None:
+                log.warning("%s is journalled now, after %.1f s", what, time.monotonic() - began)
             return

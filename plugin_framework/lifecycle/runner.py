@@ -173,11 +173,14 @@ class Run:
     def _conclude(self) -> TaskOutcome:
         delivery = self._deliver()
         ending, stop = self._reporter.ending, self._stop
-        if ending is not None or (stop is not None and stop.found is not None):
-            self._remove_work_dir()
         if ending is not None:
             delivery, kept = self._reporter.conclude(delivery)
-            return outcome_of(ending, delivery, kept=kept)
+            outcome = outcome_of(ending, delivery, kept=kept)
+            if outcome.kept or outcome.delivered:  # else it is to run again
+                self._remove_work_dir()
+            return outcome
+        if stop is not None and stop.found is not None:
+            self._remove_work_dir()
         status = self._reporter.status
         return TaskOutcome(
             self._task.subtask_id,

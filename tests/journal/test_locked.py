@@ -16,6 +16,7 @@ import pytest
 from plugin_framework import run_task
 from plugin_framework.errors import JournalError
 from plugin_framework.journal.journal import Journal
+from plugin_framework.lifecycle.room import wait_for_room
 from tests.journal.plugins import Waits
 from tests.lifecycle.running import SUBTASK, Background, eventually, finish, settings_for, start
 from tests.strict_datahub import StrictDatahub
@@ -70,6 +71,21 @@ def test_it_cannot_be_opened(path: Path) -> None:
     with closing(Journal(path)) as journal:
         assert journal.records.find("s") is not None
     assert list(path.parent.glob("*.corrupt-*")) == []
+
+
+def test_nothing_is_removed_to_make_room_where_there_is_room(path: Path) -> None:
+    removed: list[str] = []
+    with closing(Journal(path)) as journal:
+        journal.start_attempt("s", task_id=None, plugin="p", config={})
+        with held(path), pytest.raises(JournalError, match="is locked"):
+            wait_for_room(
+                lambda: journal.save_state("s", {}),
+                "it",
+                patience=1,
+                ended=lambda _: True,
+                make_room=lambda: removed.append("all"),
+            )
+    assert removed == []
 
 
 def test_it_is_opened_to_read_while_another_writes(path: Path) -> None:
