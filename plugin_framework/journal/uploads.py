@@ -168,4 +168,6 @@ class UploadLog(Manifests):
     def forget(self, subtask_id: str) -> None:
         """The subtask has ended: to its uploads there is nothing to add. The outputs stay."""
         with self._db.write() as db:
-            db.execute("DELETE FROM uploads WHERE subtask_id = ?", (subtask_id,))
+            deleted = db.execute("DELETE FROM uploads WHERE subtask_id = ?", (subtask_id,)).rowcount
+        if deleted:
+            self._db.empty_log()
