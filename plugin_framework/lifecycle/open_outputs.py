@@ -23,7 +23,7 @@ from plugin_framework.transfer.engine import AbortedError
 from plugin_framework.transfer.exchange import POLL_SECONDS
 from plugin_framework.transfer.upload import Growing
 
-LEAVE_SECONDS = 2.0
+LEAVE_SECONDS = 1.0
 """How long to wait for an upload that was given up: it may be in a call that hangs."""
 
 

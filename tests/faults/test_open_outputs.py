@@ -28,6 +28,8 @@ def test_a_plugin_that_dies_in_a_pause_ends_its_task(tmp_path: Path) -> None:
             eventually((tmp_path / "pid").exists)
             hub.set_status(2)
             hub.wait_for(lambda: hub.statuses == [1, 2])
+            asked = len(hub.calls)
+            hub.wait_for(lambda: len(hub.calls) >= asked + 15)  # by then the upload is held, too
             os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
             assert "killed by SIGKILL" in (task.ended.error or "")
         assert hub.statuses == [1, 2, 5]
