@@ -66,13 +66,15 @@ class Events:
 class Timeline(Events):
     """The events of all subtasks: noted, or known from their attempts and reports.
 
-    A note that cannot be written is logged, and nothing else: no task fails by it. One of a subtask
-    that the journal does not know is dropped.
+    A note that cannot be written is logged, and nothing else: no task fails by it. The first is a
+    warning, and no other until notes can be written again. One of a subtask that the journal does
+    not know is dropped.
     """
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._notes = database
+        self._working = True
 
     def note(self, subtask_id: str, kind: str, **detail: Any) -> None:
         """Note an event, without waiting for the disk."""
@@ -98,10 +100,14 @@ class Timeline(Events):
         """How many rows were written; -1 where that failed."""
         try:
             with self._notes.write(durable=False) as db:
-                return db.execute(statement, values).rowcount
+                written = db.execute(statement, values).rowcount
         except JournalError as error:
-            log.warning("the timeline of subtask %s misses an event: %s", subtask_id, error)
+            level = logging.WARNING if self._working else logging.DEBUG
+            self._working = False
+            log.log(level, "the timeline of subtask %s misses an event: %s", subtask_id, error)
             return -1
+        self._working = True
+        return written
 
 
 def _of_report(

@@ -113,6 +113,22 @@ def test_to_hurry_ends_a_wait_that_has_begun(
         journal.save_state("s", {"line": 3})
 
 
+def test_that_events_are_missed_is_said_once_until_they_are_not(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(Journal(path)) as journal:
+        journal.start_attempt("s", task_id=None, plugin="p", config={})
+        for _ in range(2):
+            caplog.clear()
+            with held(path):
+                for _ in range(3):
+                    journal.timeline.count("s", "heartbeats")
+            assert [record.levelno for record in caplog.records].count(logging.WARNING) == 1
+            journal.timeline.count("s", "heartbeats")
+        (event,) = [one for one in journal.timeline.events("s") if one.kind == "heartbeats"]
+        assert event.detail["count"] == 2
+
+
 def test_a_signal_is_obeyed_in_time(path: Path) -> None:
     """What is lost then is what the journal would have kept; the report of it arrives."""
     with StrictDatahub(SUBTASK) as hub:
