@@ -72,10 +72,17 @@ class Submission:
     call: int | None
 
 
+def _promise() -> Future[Any]:
+    """A future that whoever waits cannot cancel: what was asked for is done, heard of or not."""
+    promise: Future[Any] = Future()
+    promise.set_running_or_notify_cancel()
+    return promise
+
+
 @dataclass(frozen=True, slots=True)
 class _Add:
     submission: Submission
-    reply: Future[Addition] = field(default_factory=Future)
+    reply: Future[Addition] = field(default_factory=_promise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ class _Manage:
     status: TaskStatus
     plugin: str | None
     call: int | None
-    reply: Future[None] = field(default_factory=Future)
+    reply: Future[None] = field(default_factory=_promise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +103,7 @@ class _Follow:
 @dataclass(frozen=True, slots=True)
 class _Remember:
     call: int
-    reply: Future[None] = field(default_factory=Future)
+    reply: Future[None] = field(default_factory=_promise)
 
 
 @dataclass(frozen=True, slots=True)
