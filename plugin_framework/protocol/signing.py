@@ -24,6 +24,7 @@ MOST_REMEMBERED = 1_000_000
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,11}", re.ASCII)
 _SIGNED_BY = (b"d-api-key", b"d-timestamp", b"d-signature")
+_SIGNATURE = re.compile(rb"[0-9a-f]{64}")
 _SPANS = 10
 
 
@@ -77,6 +78,9 @@ class NotSignedError(DatahubError):
     """A request does not prove that it comes from Datahub, or was taken before."""
 
 
+_WRONG = "the key or the signature is wrong"
+
+
 class Inbound:
     """Tells Datahub's requests from others. Any of the secrets will do, so that they can change."""
 
@@ -93,26 +97,38 @@ class Inbound:
     ) -> int:
         """The number that stands for the signature of a request, in 64 bits, signed.
 
-        Header names may be in any case. The order of the checks tells nobody which was wrong
-        before the signature is right.
+        Header names may be in any case.
 
         Raises:
             NotSignedError: a header is missing, doubled or malformed, the time is off by more than
                 300 s, or the key or the signature is wrong.
         """
-        key, timestamp, signature = _only(headers)
-        text = timestamp.decode("latin-1")
-        if not timestamp_is_valid(text, now):
-            raise NotSignedError("D-TIMESTAMP is not the time in Unix seconds, within 300 s")
+        text, signature = self.check_headers(headers, now)
         signed = [
             hmac.compare_digest(signature, sign_message(secret, written + body, text).encode())
             for secret in self._secrets
             for written in _written_queries(query)
         ]
-        known = hmac.compare_digest(key, self._key)
-        if not (known & any(signed)):
-            raise NotSignedError("the key or the signature is wrong")
+        if not any(signed):
+            raise NotSignedError(_WRONG)
         return number_of(signature)
+
+    def check_headers(
+        self, headers: Iterable[tuple[bytes, bytes]], now: float
+    ) -> tuple[str, bytes]:
+        """Timestamp and signature of a request whose body is yet to be read.
+
+        Raises:
+            NotSignedError: as of ``check``, for all but a wrong signature.
+        """
+        key, timestamp, signature = _only(headers)
+        text = timestamp.decode("latin-1")
+        if not timestamp_is_valid(text, now):
+            raise NotSignedError("D-TIMESTAMP is not the time in Unix seconds, within 300 s")
+        # One message for both: it tells nobody which of them was wrong.
+        if not hmac.compare_digest(key, self._key) or not _SIGNATURE.fullmatch(signature):
+            raise NotSignedError(_WRONG)
+        return text, signature
 
 
 def number_of(signature: bytes) -> int:

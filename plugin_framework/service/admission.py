@@ -18,6 +18,9 @@ from plugin_framework.service.answers import BUSINESS_ERROR, Refused
 BODY_LIMIT: Final = 1024 * 1024
 """Bytes."""
 
+BODIES_LIMIT: Final = 32 * BODY_LIMIT
+"""Bytes of all bodies that are arriving."""
+
 BODY_SECONDS: Final = 30.0
 """How long a body may take to arrive."""
 
@@ -47,6 +50,7 @@ class Admission:
     def __init__(self, inbound: Inbound | None, seen: Seen) -> None:
         self._inbound = inbound
         self._seen = seen
+        self._arriving = 0
 
     async def admit(self, request: Request) -> Call:
         """Read a request and let it in, before anything of its content is looked at.
@@ -54,13 +58,36 @@ class Admission:
         Raises:
             Refused: with 400, 401, 403, 408, 411, 413 or 503; then no signature was taken.
         """
-        body = await _body(request)
+        length = _length(request)
+        self._check_headers(request)
+        body = await self._body(request, length)
         query = _query(request.scope["query_string"])
         return Call(query, body, self._signature(request, query, body))
 
-    def _signature(self, request: Request, query: Mapping[str, str], body: bytes) -> int | None:
+    def _check_headers(self, request: Request) -> None:
+        """Keep nothing for somebody who does not even seem to be Datahub."""
         if self._inbound is None:
             _check_local(request)
+            return
+        try:
+            self._inbound.check_headers(request.scope["headers"], time.time())
+        except NotSignedError as error:
+            raise Refused(401, str(error)) from None
+
+    async def _body(self, request: Request, length: int) -> bytes:
+        if self._arriving + length > BODIES_LIMIT:
+            raise Refused(503, "busy", code=BUSINESS_ERROR, headers={**_CLOSE, "retry-after": "5"})
+        self._arriving += length
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await request.body()
+        except TimeoutError:
+            raise Refused(408, "the body did not arrive", headers=_CLOSE) from None
+        finally:
+            self._arriving -= length
+
+    def _signature(self, request: Request, query: Mapping[str, str], body: bytes) -> int | None:
+        if self._inbound is None:
             return None
         try:
             number = self._inbound.check(request.scope["headers"], query, body, time.time())
@@ -87,17 +114,14 @@ def check_form(request: Request, call: Call) -> None:
         raise Refused(400, "a GET takes no body")
 
 
-async def _body(request: Request) -> bytes:
+def _length(request: Request) -> int:
     headers = request.headers
     if "transfer-encoding" in headers:
         raise Refused(411, "a body needs a Content-Length, and no coding", headers=_CLOSE)
-    if int(headers.get("content-length", 0)) > BODY_LIMIT:  # the server has checked its form
+    length = int(headers.get("content-length", 0))  # the server has checked its form
+    if length > BODY_LIMIT:
         raise Refused(413, f"the body is larger than {BODY_LIMIT} bytes")
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await request.body()
-    except TimeoutError:
-        raise Refused(408, "the body did not arrive", headers=_CLOSE) from None
+    return length
 
 
 def _query(raw: bytes) -> dict[str, str]:
