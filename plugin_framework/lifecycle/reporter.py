@@ -178,9 +178,9 @@ class Reporter:
         """How delivering ended, and whether the journal has what Datahub does not.
 
         ``delivery`` is what ``wait`` said: what was still on its way may have arrived since.
-        Said loudly where an ending is lost.
+        Said loudly where something is lost.
         """
-        kept = self.keep()
+        kept = self.keep() and self._keep_status()
         if not delivery.done:
             delivery = self.wait(0)
         if delivery.done or delivery.superseded_by is not None:
@@ -191,11 +191,22 @@ class Reporter:
             kept = False
         if not kept:
             log.critical(
-                "subtask %s: how it ended could be neither kept nor delivered, and is LOST but for"
-                " what is printed",
+                "subtask %s: %s could be neither kept nor delivered, and is LOST but for what is"
+                " printed",
                 self._subtask_id,
+                "how it ended" if self.ending else f"that it is {self.status.name.lower()}",
             )
         return delivery, kept
+
+    def _keep_status(self) -> bool:
+        """Journal the last status on its way, if it is not yet; False if that cannot be."""
+        with self._changed:
+            try:
+                if self._pending and self._pending[-1].report_id == UNKEPT:
+                    self._pending[-1] = self._journalled(self._pending[-1])
+            except JournalError:
+                return False
+            return True
 
     def settled_since(self, moment: float) -> bool:
         """Whether nothing was on its way to Datahub since that moment of the monotonic clock."""
@@ -336,7 +347,7 @@ class Reporter:
     def _settle(self, report: Report, fate: Fate) -> None:
         with self._changed:
             # The journal may have taken it while it was sent.
-            kept = self.ending if self.ending and report.outcome is not None else report
+            kept = self._pending[0] if report.report_id == UNKEPT else report
             if kept.report_id != UNKEPT:
                 self._unnoted.append((kept.report_id, fate))
             self._note_fates()

@@ -171,10 +171,9 @@ class Run:
         return chosen or math.inf
 
     def _conclude(self) -> TaskOutcome:
-        delivery = self._deliver()
+        delivery, kept = self._reporter.conclude(self._deliver())
         ending, stop = self._reporter.ending, self._stop
         if ending is not None:
-            delivery, kept = self._reporter.conclude(delivery)
             outcome = outcome_of(ending, delivery, kept=kept)
             if outcome.kept or outcome.delivered:  # else it is to run again
                 self._remove_work_dir()
@@ -182,15 +181,19 @@ class Run:
         if stop is not None and stop.found is not None:
             self._remove_work_dir()
         status = self._reporter.status
+        error = stop.error if stop else self._verdict.error if self._verdict else None
+        if not (delivery.done or kept):
+            error = f"its status could be neither kept nor delivered: {delivery.error}"
         return TaskOutcome(
             self._task.subtask_id,
             status if stop is None or stop.found is None else stop.found,
             None,
             self._outputs(),
-            stop.error if stop else self._verdict.error if self._verdict else None,
+            error,
             delivery.done,
             self._attempt,
             stop.signal if stop else self.paused_for,
+            kept,
         )
 
     def _outputs(self) -> tuple[UploadedFile, ...]:

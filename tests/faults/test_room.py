@@ -145,6 +145,28 @@ def test_what_can_neither_be_kept_nor_delivered_is_said_to_be_lost(
 
 
 @mounts
+@pytest.mark.parametrize("room", [False, True])
+def test_a_pause_is_not_said_to_be_kept_where_it_is_not(tmp_path: Path, *, room: bool) -> None:
+    settings = {"ending": "wait", "on_shutdown": "pause", "grace_seconds": 6 if room else 0.5}
+    with StrictDatahub(SUBTASK) as hub, full(hub, tmp_path, **settings) as command:
+        await_line(command, "misses an event")
+        hub.stop_listening()
+        command.terminate()
+        if room:
+            await_line(command, "status 2 is not kept")
+            make_room(command, tmp_path)
+        code, outcome, said = finish(command)
+        assert (outcome["status"], outcome["delivered"]) == (2, False), said
+        if room:
+            assert code == 75
+        else:
+            assert code == 128 + signal.SIGTERM
+            assert "neither kept nor delivered" in outcome["error"]
+        assert said.count("LOST") == (not room)
+        assert hub.violations == []
+
+
+@mounts
 def test_room_that_comes_while_the_result_is_being_sent_is_used(tmp_path: Path) -> None:
     settings = {"delivery_deadline": 2, "grace_seconds": 5}
     with StrictDatahub(SUBTASK) as hub, full(hub, tmp_path, **settings) as command:

@@ -334,10 +334,10 @@ class Leaves(DatahubPlugin):
 
 
 class Fills(DatahubPlugin):
-    """Fills the disk that the state folder is on, as somebody else would, and ends."""
+    """Fills the disk that the state folder is on, as somebody else would, and ends, or does not."""
 
     class Config(PluginConfig):
-        ending: Literal["return", "raise", "upload"] = "return"
+        ending: Literal["return", "raise", "upload", "wait"] = "return"
 
     def process(self, ctx: TaskContext[Config]) -> Mapping[str, Any]:
         if ctx.config.ending == "upload":
@@ -354,6 +354,9 @@ class Fills(DatahubPlugin):
                     size //= 2
         if ctx.config.ending == "raise":
             raise RuntimeError("it failed")
+        while ctx.config.ending == "wait":
+            ctx.checkpoint()
+            threading.Event().wait(0.01)
         return {"text": "x" * 20_000}
 
 
