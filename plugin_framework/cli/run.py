@@ -230,7 +230,7 @@ def _handle_signals() -> Callable[[Run], None]:
     current: Run | None = None
 
     def handle(number: int, _frame: object) -> None:
-        if current is None or not current.running:
+        if current is None or current.call_off():
             _ignore_signals()
             raise Stopped(number)
 

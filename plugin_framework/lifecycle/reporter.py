@@ -15,7 +15,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from plugin_framework.errors import DatahubError, FinalError, JournalError, RejectedError
+from plugin_framework.errors import (
+    DatahubError,
+    FinalError,
+    JournalError,
+    RejectedError,
+    RetryableError,
+)
 from plugin_framework.journal.journal import Journal, Report
 from plugin_framework.lifecycle.patience import persist
 from plugin_framework.lifecycle.states import may_follow
@@ -50,8 +56,8 @@ class Reporter:
     """Reports one subtask, from a thread of its own.
 
     ``before_end`` is called before the terminal report is first sent. ``asked`` is the status that
-    Datahub last asked for; ``begun`` is the id of the report that began the attempt; ``ending`` is
-    the terminal report, once there is one.
+    Datahub last asked for; ``begun`` is the id of the report that began the attempt, and ``sent``
+    whether Datahub may have that one; ``ending`` is the terminal report, once there is one.
     """
 
     def __init__(
@@ -81,15 +87,19 @@ class Reporter:
         self._settled_at = -math.inf
         self._give_up_at = math.inf
         self._closed = threading.Event()
+        self._beginning: float | None = None
+        self._failure: Exception | None = None
         self.asked: TaskStatus | None = None
         self.begun = UNKEPT
+        self.sent = False
         self.status = TaskStatus.INITIAL
         self.ending: Report | None = None
 
     def begin(self, patience: float) -> None:
         """Report status 1 and wait until Datahub has it; then start the thread.
 
-        What an attempt before this one left unsent goes first.
+        What an attempt before this one left unsent goes first. Where ``hurry`` is called once
+        status 1 may have arrived, the answer is not waited for.
 
         Raises:
             RetryableError, FinalError: Datahub could not be told.
@@ -98,17 +108,32 @@ class Reporter:
         running = self._journal.add_report(
             self._subtask_id, status=TaskStatus.RUNNING, path=path, body=body
         )
-        self.begun = running.report_id
-        self._load()
-        for earlier in self._pending[:-1]:
-            self._deliver(earlier, patience)
-        running = self._pending.pop()
-        self._send(running, patience)
-        self._settle(running, "delivered")
-        # Answers that were asked for before are about the run before.
-        self._settled_at = time.monotonic()
-        self._move(TaskStatus.RUNNING)
-        self.start()
+        self.begun, self._beginning = running.report_id, patience
+        try:
+            self.start()
+            with self._changed:
+                self._changed.wait_for(self._has_begun)
+                self._beginning, failure = None, self._failure
+                if failure is None:
+                    self._move(TaskStatus.RUNNING)
+        except BaseException:  # a signal, too
+            self.close()
+            raise
+        if failure is not None:
+            raise failure
+
+    def _has_begun(self) -> bool:
+        """Whether there is no more to wait for."""
+        if self._failure is not None or not self._pending:
+            return True
+        return self.sent and self._give_up_at < math.inf
+
+    def call_off(self) -> bool:
+        """Send nothing, if Datahub cannot have status 1; whether that is so."""
+        with self._changed:
+            if not self.sent:
+                self.close()
+            return not self.sent
 
     def start(self) -> None:
         """Start delivering what the journal holds and what is reported from now on."""
@@ -278,18 +303,23 @@ class Reporter:
 
     def _run(self) -> None:
         while (report := self._next()) is not None:
+            patience = math.inf if self._beginning is None else self._beginning
             try:
                 if report.outcome is not None:
                     self._before_end()
-                self._deliver(report, math.inf)
+                self._deliver(report, patience)
             except Exception as error:
                 if self._closed.is_set():  # the client may be closed under a call by now
                     return
+                hurried = self._beginning is None and patience < math.inf
+                if hurried and isinstance(error, RetryableError):
+                    continue  # nobody waits for the beginning any more, but for the end
+                self._failure, self._problem = error, str(error)
+                self.close()
                 if not isinstance(error, DatahubError):
                     raise
-                log.warning("report of subtask %s: %s", self._subtask_id, error)
-                self._problem = str(error)
-                self.close()
+                if self._beginning is None:  # else it is raised where that is waited for
+                    log.warning("report of subtask %s: %s", self._subtask_id, error)
 
     def _next(self) -> Report | None:
         with self._changed:
@@ -302,6 +332,8 @@ class Reporter:
         try:
             self._send(report, patience)
         except RejectedError as error:
+            if self._beginning is not None and report.report_id == self.begun:
+                raise
             actual = self._actual_status()
             if actual != report.status:
                 fate = "refused"
@@ -315,11 +347,22 @@ class Reporter:
             self._changed.notify_all()
 
     def _send(self, report: Report, patience: float) -> None:
+        begins = report.report_id == self.begun != UNKEPT
+
         def post() -> None:
+            before = self.sent
+            with self._changed:
+                if self._closed.is_set():
+                    raise RetryableError("called off")
+                self.sent = before or begins
             try:
                 self._client.post(report.path, report.body, patience=0, deadline=patience)
             except DatahubError as error:
                 self._problem = str(error)
+                if self._beginning is not None:
+                    unknown = isinstance(error, RetryableError) and error.unknown_outcome
+                    refused = isinstance(error, RejectedError)
+                    self.sent = (before and not refused) or (begins and unknown)
                 raise
 
         # A run before this one may have sent it: what became of that died with it.

@@ -48,11 +48,8 @@ class Run:
         self.patience = self._settings.delivery_deadline
         self._stop: Stop | None = None
         self._verdict: Verdict | None = None
-        self._storing = False
-        self._deciding = False
-        self._over = False
-        self.pausing = self._delivering = False
-        self._shutting_down = False
+        self._storing = self._deciding = self._over = False
+        self.pausing = self._delivering = self._shutting_down = False
         self.paused_for: int | None = None
         self._attempt = 0
         self._told_percent = -1
@@ -116,6 +113,9 @@ class Run:
                 facts = self._begin()
                 if was_killed and self._attempt > 1 and self._settings.on_interrupted == "fail":
                     self._decide(TaskStatus.FAILED, "an attempt before this one was killed", None)
+                elif self._shutting_down and (self._stop or self.paused_for):
+                    self._watch.forced = True  # by a signal, while Datahub was told of the start
+                    self._settle_death("stopped at its start")
                 else:
                     self._work(facts)
                 return self._conclude()
@@ -140,10 +140,12 @@ class Run:
         try:
             self._reporter.begin(self._settings.startup_deadline)
         except BaseException:  # a signal, too
-            self._sup.journal.forget_attempt(task.subtask_id, self._attempt, self._reporter.begun)
             self._chronicle.note("not started", attempt=self._attempt)
-            if self._attempt == 1:
-                self._remove_work_dir()
+            if not self._reporter.sent:
+                begun = self._reporter.begun
+                self._sup.journal.forget_attempt(task.subtask_id, self._attempt, begun)
+                if self._attempt == 1:
+                    self._remove_work_dir()
             raise
         return TaskFacts(
             task.subtask_id, task.task_id, self._attempt, str(self._work_dir), task.config, state
@@ -223,11 +225,8 @@ class Run:
     def _deliver_again(self, ending: Report) -> TaskOutcome:
         """A run before this one ended the subtask: deliver what it left; run nothing."""
         ended = TaskStatus(ending.status).name.lower()
-        log.warning(
-            "subtask %s has ended already (%s): the plugin is not run again",
-            self._task.subtask_id,
-            ended,
-        )
+        who = self._task.subtask_id
+        log.warning("subtask %s has ended already (%s): the plugin is not run again", who, ended)
         self._remove_work_dir()
         if ending.fate == "delivered":
             return outcome_of(ending, Delivery(done=True))
@@ -256,7 +255,11 @@ class Run:
     @property
     def running(self) -> bool:
         """Whether there is something to report, so that ``shutdown`` is the way to end."""
-        return self._delivering or self._reporter.status is not TaskStatus.INITIAL
+        return self._delivering or self._reporter.sent
+
+    def call_off(self) -> bool:
+        """Begin nothing, if Datahub cannot have heard of it; whether so. For signal handlers."""
+        return not self.running and self._reporter.call_off()
 
     @property
     def percent(self) -> int:
@@ -311,7 +314,6 @@ class Run:
             self._changed.notify_all()
         grace = 0.0 if again else self._settings.grace_seconds
         self._sup.journal.hurry(grace)  # first: the reporter may be waiting for it
-        self._reporter.hurry(grace + TERM_TO_KILL_SECONDS + LAST_CALL_SECONDS)
         name = f"stopped by {signal.Signals(number).name}"
         hint = "" if again else "; a second signal ends it at once"
         log.warning("subtask %s: %s, grace %g s%s", self._task.subtask_id, name, grace, hint)
@@ -321,11 +323,12 @@ class Run:
         elif policy in {"pause", "leave"}:
             self.paused_for = number
             self.pause()
-            held = self._reporter.status is TaskStatus.PAUSED
-            self._watch.end_within(0 if held else grace)
+            self._watch.end_within(0 if self._reporter.status is TaskStatus.PAUSED else grace)
         else:
             status = TaskStatus.FAILED if policy == "fail" else TaskStatus.CANCELLED
             self.stop(Stop(status, name, number))
+        # Last: a run that waits for Datahub to hear of its start finds why it goes on.
+        self._reporter.hurry(grace + TERM_TO_KILL_SECONDS + LAST_CALL_SECONDS)
         self._chronicle.note("signal", name=signal.Signals(number).name)
 
     # What the host asks
@@ -348,11 +351,8 @@ class Run:
         """See host.Owner."""
         self._watch.moved()
         with self._changed:
-            risen, self._told_percent = (
-                percent > self._told_percent,
-                max(percent, self._told_percent),
-            )
-        if risen:
+            before, self._told_percent = self._told_percent, max(percent, self._told_percent)
+        if percent > before:
             self._chronicle.tell("datahub_progress", percent=percent)
 
     def settle(self, ending: Ending, uploads: Callable[[], object]) -> Verdict:

@@ -30,7 +30,7 @@ from tests.lifecycle.running import (
 )
 from tests.strict_datahub import StrictDatahub
 
-RESULT, STATUS = "/api/task/result", "/api/task/update_status"
+RESULT, STATUS, NOTIFY = "/api/task/result", "/api/task/update_status", "/api/task/notify"
 
 
 def started(hub: StrictDatahub, state_dir: Path, **variables: Any) -> subprocess.Popen[str]:
@@ -238,27 +238,51 @@ def test_what_is_paused_already_is_left_so_at_once(tmp_path: Path) -> None:
 
 def test_a_signal_before_the_start(tmp_path: Path) -> None:
     with StrictDatahub(SUBTASK) as hub:
-        hub.fail_next(STATUS, 1, "hang")
+        hub.fail_next(STATUS, 1000, "503")
         command = start(plugins.Quick, hub, tmp_path)
-        hub.wait_for(lambda: hub.calls)
-        command.send_signal(signal.SIGTERM)
+        hub.wait_for(lambda: len(hub.calls) > 3)
+        while command.poll() is None:  # any number of them are one
+            command.terminate()
+            threading.Event().wait(0.05)
         assert finish(command)[0] == 143
         assert hub.statuses == []
+        while hub._next_fault(STATUS):
+            pass
         outcome = run(plugins.Quick, hub, tmp_path, isolation="thread", on_interrupted="fail")
         assert (outcome.attempt, outcome.exit_code) == (1, 0)
         assert hub.violations == []
 
 
-def test_any_number_of_signals_before_the_start_are_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("policy", "code", "statuses"),
+    [("fail", 1, [1, 5]), ("cancel", 4, [1, 4]), ("pause", 143, [1, 2]), ("leave", 143, [1])],
+)
+def test_a_signal_while_datahub_is_told_of_the_start(
+    tmp_path: Path, policy: str, code: int, statuses: list[int]
+) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        hub.fail_next(STATUS, 2, "reset_after")
+        hub.fail_next(NOTIFY, 1, "503")
+        command = start(plugins.Quick, hub, tmp_path, on_shutdown=policy, grace_seconds=20)
+        hub.wait_for(lambda: hub.calls)
+        command.terminate()
+        exit_code, outcome, said = finish(command)
+        assert (exit_code, outcome["status"]) == (code, statuses[-1]), said
+        assert hub.statuses == statuses
+        assert not (tmp_path / "runs").exists()
+        assert hub.violations == []
+
+
+def test_what_a_signal_ended_at_its_start_is_kept_where_datahub_hangs(tmp_path: Path) -> None:
     with StrictDatahub(SUBTASK) as hub:
         hub.fail_next(STATUS, 1, "hang")
-        command = start(plugins.Quick, hub, tmp_path)
+        command = start(plugins.Quick, hub, tmp_path, grace_seconds=0.5)
         hub.wait_for(lambda: hub.calls)
-        while command.poll() is None:
-            command.terminate()
-            threading.Event().wait(0.001)
-        assert finish(command)[0] == 143
-        assert run(plugins.Quick, hub, tmp_path, isolation="thread").attempt == 1
+        command.terminate()
+        assert finish(command)[0] == 75
+        assert run(plugins.Quick, hub, tmp_path, isolation="thread").exit_code == 1
+        assert hub.statuses == [1, 5]
+        assert not (tmp_path / "runs").exists()
         assert hub.violations == []
 
 
