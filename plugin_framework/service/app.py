@@ -6,11 +6,12 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -45,6 +46,9 @@ from plugin_framework.service.request_log import RequestLog
 
 PAYMENT_SECONDS = 30.0
 """How long a plugin may think about a payment."""
+
+PAYMENTS_AT_ONCE = 16
+"""Each has a thread here, and a process where the plugin runs in processes."""
 
 MOST_PROBLEMS = 50
 """What is said of one config that is wrong."""
@@ -96,6 +100,8 @@ class Service:
         self._admission = admission
         self._metrics = metrics
         self._began = time.monotonic()
+        self._paying = 0
+        self._payers = ThreadPoolExecutor(PAYMENTS_AT_ONCE, thread_name_prefix="payment")
         self._scripts: dict[tuple[str, str], str] = {}
         self._document: dict[str, Any] = {}
 
@@ -201,19 +207,26 @@ class Service:
         served = self._plugin(request, message.plugin)
         if not served.takes_payments:
             raise Refused(404, f"plugin {served.name} takes no payments")
-        await self._remember(call)
+        if self._paying >= PAYMENTS_AT_ONCE:
+            raise Refused(503, "busy", code=BUSINESS_ERROR, headers={"retry-after": "5"})
+        self._paying += 1
         try:
-            accepted = await run_in_threadpool(
-                served.engine.payment,
-                message.tx_hash,
-                message.subtask_id,
-                seconds=PAYMENT_SECONDS,
-            )
-        except DatahubError as error:
-            raise Refused(500, str(error)) from None
+            await self._remember(call)
+            accepted = await self._ask_to_accept(served, message)
+        finally:
+            self._paying -= 1
         if not accepted:
             raise Refused(200, "the plugin does not accept the payment", code=BUSINESS_ERROR)
         return envelope()
+
+    async def _ask_to_accept(self, served: Served, message: Payment) -> bool:
+        ask = partial(
+            served.engine.payment, message.tx_hash, message.subtask_id, seconds=PAYMENT_SECONDS
+        )
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._payers, ask)
+        except DatahubError as error:
+            raise Refused(500, str(error)) from None
 
     def _plugin(self, request: Request, given: str | None) -> Served:
         """The plugin that a request is for."""
