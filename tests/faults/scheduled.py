@@ -121,6 +121,8 @@ class SteppedReporter(Reporter):
     def start(self) -> None:
         with self._changed:
             self._load()
+        if self._beginning is not None:
+            self._run()
 
     def deliver(self) -> None:
         """Deliver what there is, or find that Datahub is down."""

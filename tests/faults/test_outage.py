@@ -44,6 +44,9 @@ class Clock:
         self.now += seconds
         return False
 
+    def is_set(self) -> bool:
+        return False
+
 
 class Datahub:
     """Down for ten minutes; a call that began before they were over fails nonetheless."""
