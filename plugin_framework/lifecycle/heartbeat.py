@@ -17,7 +17,7 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-LONGEST_GRID = 0.5
+LONGEST_GRID = 0.75
 """Seconds: calls that are due within this time of each other are made in a row."""
 
 CREW = 4

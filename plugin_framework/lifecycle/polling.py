@@ -11,7 +11,7 @@ from plugin_framework.lifecycle.heartbeat import Tick, Ticker
 from plugin_framework.protocol.client import DatahubClient
 from plugin_framework.protocol.models import TaskStatus
 
-CALLS_PER_SECOND = 10
+CALLS_PER_SECOND = 5
 """Of all tasks of a supervisor together: with very many, each is asked about less often."""
 
 DEADLINE = 5.0
