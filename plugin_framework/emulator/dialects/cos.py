@@ -17,6 +17,7 @@ from plugin_framework.emulator.dialects.dialect import (
     Dialect,
     Query,
     Request,
+    joined,
     number,
     only,
     parse_query,
@@ -102,8 +103,7 @@ class CosV5:
             "q-signature": self._signature(period, period, form),
             **params,
         }
-        pairs = "&".join(f"{name}={quoted(value)}" for name, value in query.items())
-        return f"{self.bucket.address(key)}?{pairs}"
+        return f"{self.bucket.address(key)}?{joined(query.items())}"
 
     def verify(self, request: Request, now: float) -> None:
         """Check the form, the key, the time, the signature."""

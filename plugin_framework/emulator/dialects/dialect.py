@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import quote, unquote_to_bytes, urlsplit
@@ -160,3 +161,14 @@ def number(text: str) -> int | None:
 def _text(text: str) -> str:
     # XML has no way to write control characters and lone surrogates.
     return escape("".join(char if char.isprintable() or char in "\t\n" else "?" for char in text))
+
+
+def joined(query: Iterable[tuple[str, str]]) -> str:
+    """A query of parameters whose names need no quoting."""
+    return "&".join(f"{name}={quoted(value)}" for name, value in query)
+
+
+def hmac_sha1(secret: str, text: str) -> str:
+    """The signature of the older versions, in Base64."""
+    data = text.encode("utf-8", "surrogateescape")
+    return base64.b64encode(hmac.digest(secret.encode(), data, "sha1")).decode()

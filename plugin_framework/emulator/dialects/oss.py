@@ -5,9 +5,7 @@ OSS signs the bucket's name and the key, not the path, so it does not matter how
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +18,8 @@ from plugin_framework.emulator.dialects.dialect import (
     Dialect,
     Query,
     Request,
+    hmac_sha1,
+    joined,
     number,
     only,
     parse_query,
@@ -30,6 +30,7 @@ from plugin_framework.emulator.dialects.dialect import (
 )
 from plugin_framework.emulator.dialects.refusals import ObjectStoreError
 from plugin_framework.emulator.dialects.s3 import stamp
+from plugin_framework.emulator.dialects.sigv2 import SUBRESOURCES
 from plugin_framework.emulator.dialects.sigv4 import DATE_FORMAT, chained, parse_date
 
 ALGORITHM: Final = "OSS4-HMAC-SHA256"
@@ -41,22 +42,7 @@ _V4: Final = (
     "x-oss-expires",
     "x-oss-signature",
 )
-_SUBRESOURCES: Final = frozenset(
-    {
-        "partNumber",
-        "response-cache-control",
-        "response-content-disposition",
-        "response-content-encoding",
-        "response-content-language",
-        "response-content-type",
-        "response-expires",
-        "uploadId",
-        "uploads",
-        "versionId",
-        "x-oss-process",
-        "x-oss-traffic-limit",
-    }
-)
+_SUBRESOURCES: Final = SUBRESOURCES | {"x-oss-process", "x-oss-traffic-limit"}
 
 
 class OSS(Dialect):
@@ -96,8 +82,8 @@ class OssV1:
         url, ends = self.bucket.address(key), str(int(at) + expires)
         text = self._text(Request(method, "", "", ()), key, list(params.items()), ends)
         query = {**params, "OSSAccessKeyId": self.access_key, "Expires": ends}
-        query["Signature"] = self._signature(text)
-        return f"{url}?" + "&".join(f"{name}={quoted(value)}" for name, value in query.items())
+        query["Signature"] = hmac_sha1(self.secret, text)
+        return f"{url}?{joined(query.items())}"
 
     def verify(self, request: Request, now: float) -> None:
         """Check as OSS does: the time first."""
@@ -113,7 +99,7 @@ class OssV1:
         _check_end(seconds, now)
         _check_key(access_key, self.access_key)
         text = self._text(request, _key(self.bucket, request), query, ends)
-        _check_signature(self.access_key, text, self._signature(text), signature)
+        _check_signature(self.access_key, text, hmac_sha1(self.secret, text), signature)
 
     def _text(self, request: Request, key: str, query: Query, ends: str) -> str:
         pairs = sorted((name, value) for name, value in query if name in _SUBRESOURCES)
@@ -129,10 +115,6 @@ class OssV1:
                 f"/{self.bucket.name}/{key}{mark}{subresources}",
             )
         )
-
-    def _signature(self, text: str) -> str:
-        data = text.encode("utf-8", "surrogateescape")
-        return base64.b64encode(hmac.digest(self.secret.encode(), data, "sha1")).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +145,7 @@ class OssV4:
         }
         canonical = self._canonical(Request(method, "", "", ()), key, list(query.items()), ())
         query["x-oss-signature"] = self._signature(scope, _to_sign(date, scope, canonical))
-        pairs = "&".join(f"{name}={quoted(value)}" for name, value in query.items())
-        return f"{self.bucket.address(key)}?{pairs}"
+        return f"{self.bucket.address(key)}?{joined(query.items())}"
 
     def verify(self, request: Request, now: float) -> None:
         """Check the form, the time, the key, the signature."""

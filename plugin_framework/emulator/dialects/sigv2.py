@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,17 +11,18 @@ from plugin_framework.emulator.dialects.dialect import (
     Bucket,
     Query,
     Request,
+    hmac_sha1,
+    joined,
     number,
     only,
     parse_query,
-    quoted,
     same,
 )
 from plugin_framework.emulator.dialects.refusals import ObjectStoreError
 from plugin_framework.emulator.dialects.s3 import expired, unknown_key, wrong_signature
 
 _REQUIRED: Final = ("AWSAccessKeyId", "Expires", "Signature")
-_SUBRESOURCES: Final = frozenset(
+SUBRESOURCES: Final = frozenset(
     {
         "partNumber",
         "response-cache-control",
@@ -63,8 +62,8 @@ class SigV2:
         path = urlsplit(url).path
         text = self._text(Request(method, path, "", ()), list(params.items()), ends)
         query = {**params, "AWSAccessKeyId": self.access_key}
-        query |= {"Signature": self._signature(text), "Expires": ends}
-        return f"{url}?" + "&".join(f"{name}={quoted(value)}" for name, value in query.items())
+        query |= {"Signature": hmac_sha1(self.secret, text), "Expires": ends}
+        return f"{url}?{joined(query.items())}"
 
     def verify(self, request: Request, now: float) -> None:
         """Check as S3 does: the time first."""
@@ -82,7 +81,7 @@ class SigV2:
             raise unknown_key(access_key)
         _check_time(ends, now)
         text = self._text(request, query, ends)
-        if not same(self._signature(text), signature):
+        if not same(hmac_sha1(self.secret, text), signature):
             raise wrong_signature(self.access_key, text, signature)
 
     def _text(self, request: Request, query: Query, ends: str) -> str:
@@ -105,13 +104,9 @@ class SigV2:
         pairs = [
             f"{name}={value}" if value else name
             for name, value in sorted(query)
-            if name in _SUBRESOURCES
+            if name in SUBRESOURCES
         ]
         return f"{resource}?{'&'.join(pairs)}" if pairs else resource
-
-    def _signature(self, text: str) -> str:
-        data = text.encode("utf-8", "surrogateescape")
-        return base64.b64encode(hmac.digest(self.secret.encode(), data, "sha1")).decode()
 
 
 def _check_time(ends: str, now: float) -> None:

@@ -19,6 +19,7 @@ from plugin_framework.emulator.dialects.dialect import (
     Bucket,
     Query,
     Request,
+    joined,
     number,
     only,
     parse_query,
@@ -71,8 +72,7 @@ class SigV4:
         url = self.bucket.address(key)
         canonical = _canonical(method, urlsplit(url).path, query, {"host": self.bucket.host})
         signature = self._signature(date, _text(date, self._scope(date), canonical))
-        pairs = "&".join(f"{name}={quoted(value)}" for name, value in query)
-        return f"{url}?{pairs}&X-Amz-Signature={signature}"
+        return f"{url}?{joined(query)}&X-Amz-Signature={signature}"
 
     def verify(self, request: Request, now: float) -> None:
         """Check in the order S3 does."""
