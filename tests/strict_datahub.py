@@ -95,7 +95,7 @@ class StrictDatahub:
     counts reports of what had been applied before: the status as it is, or a terminal report or a
     complete that was not acknowledged, byte for byte the same. `outputs` maps file names to
     completed uploads: bytes, or above 8 MiB a path that lives as long as the context. Times are
-    monotonic seconds.
+    monotonic seconds. Spoilt calls are answered with a `Retry-After` of `retry_after` seconds.
     """
 
     def __init__(
@@ -119,6 +119,7 @@ class StrictDatahub:
         self.result: dict[str, Any] | None = None
         self.outputs: dict[str, bytes | Path] = {}
         self.repeats = 0
+        self.retry_after: int | None = None
         self._subtask_id = subtask_id
         self._task_id = task_id or subtask_id
         self._input_file = input_file
@@ -240,6 +241,8 @@ class StrictDatahub:
             exchange.answer(200, {"Content-Type": "text/html"}, b"<html>Bad Gateway</html>")
             return
         headers = {"Content-Type": "application/json"}
+        if how is not None and self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
         exchange.answer(status, headers, json.dumps(envelope).encode())
 
     def _read(self, exchange: Exchange) -> bytes:

@@ -239,12 +239,16 @@ def test_what_is_paused_already_is_left_so_at_once(tmp_path: Path) -> None:
 def test_a_signal_before_the_start(tmp_path: Path) -> None:
     with StrictDatahub(SUBTASK) as hub:
         hub.fail_next(STATUS, 1000, "503")
-        command = start(plugins.Quick, hub, tmp_path)
-        hub.wait_for(lambda: len(hub.calls) > 3)
+        hub.retry_after = 60  # for a signal amid a call counts as one after the start
+        command = start(plugins.Quick, hub, tmp_path, startup_deadline=120)
+        assert command.stderr is not None
+        while "trying again in 60" not in command.stderr.readline():
+            assert command.poll() is None
         while command.poll() is None:  # any number of them are one
             command.terminate()
             threading.Event().wait(0.05)
-        assert finish(command)[0] == 143
+        code, _, said = finish(command)
+        assert code == 143, said
         assert hub.statuses == []
         while hub._next_fault(STATUS):
             pass
