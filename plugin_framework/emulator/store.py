@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from plugin_framework.emulator.database import Database
+from plugin_framework.emulator.meter import Meter
 from plugin_framework.emulator.objects import Objects
 from plugin_framework.emulator.reports import Reports
 from plugin_framework.emulator.rules import Refused
@@ -40,6 +41,7 @@ class Store:
         self.objects = Objects(self._database, state_dir / "objects")
         self.uploads = Uploads(self._database, self.objects, minimum_part)
         self.reports = Reports(self._database)
+        self.meter = Meter(self._database)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -158,6 +160,6 @@ class Store:
         return list(latest.values())
 
     def events(self, subtask_id: str) -> list[Event]:
-        """Everything the plugin sent and the operator asked for, oldest first."""
+        """Everything Datahub was told and asked for, oldest first; what storage saw is left out."""
         with self._database.transaction() as sql:
             return events_of(sql, subtask_id)

@@ -130,8 +130,11 @@ def recorded(
 
 
 def events_of(sql: sqlite3.Connection, subtask_id: str) -> list[Event]:
-    """What happened to the subtask, oldest first."""
-    rows = sql.execute("SELECT * FROM events WHERE subtask_id = ? ORDER BY number", (subtask_id,))
+    """What happened to the subtask, oldest first; without the transfers that storage saw."""
+    rows = sql.execute(
+        "SELECT * FROM events WHERE subtask_id = ? AND kind NOT IN ('get', 'put') ORDER BY number",
+        (subtask_id,),
+    )
     return [
         Event(
             at=row["at"],

@@ -1,0 +1,96 @@
+"""Counts bytes as storage passes them on, and records each transfer when it ends."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from typing import Final, Literal
+
+from plugin_framework.emulator.database import Database
+
+Kind = Literal["get", "put"]
+"""A plugin's download, or its upload."""
+
+CUT_SHORT: Final = "cut short"
+_WATCHED_SECONDS: Final = 5.0
+_RECORD: Final = """
+INSERT INTO events (at, subtask_id, kind, detail, code, message)
+SELECT :at, subtask_id, :kind, json_set(:detail, '$.name', name), :code, :message FROM (
+    SELECT subtask_id, name FROM uploads WHERE key = :key
+    UNION ALL
+    SELECT subtask_id, input_name FROM subtasks WHERE input_key = :key
+) LIMIT 1
+"""
+
+
+class Transfer:
+    """Bytes under way to or from the object ``key``. ``add`` is for one thread at a time."""
+
+    __slots__ = ("bytes", "key", "kind", "part", "seen", "started")
+
+    def __init__(self, kind: Kind, key: str, part: int | None) -> None:
+        self.kind = kind
+        self.key = key
+        self.part = part
+        self.bytes = 0
+        self.seen = 0
+        self.started = time.monotonic()
+
+    def add(self, count: int) -> None:
+        """So many bytes have passed."""
+        self.bytes += count
+
+
+class Meter:
+    """The transfers under way. ``end`` waits for the disk: it is for threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._active: set[Transfer] = set()
+        self._ended: Counter[tuple[str, Kind]] = Counter()
+        self._watched_until = 0.0
+
+    def begin(self, kind: Kind, key: str, part: int | None = None) -> Transfer:
+        """A transfer that goes on until ``end``; ``part`` where it is one of several."""
+        transfer = Transfer(kind, key, part)
+        with self._lock:
+            self._active.add(transfer)
+        return transfer
+
+    def end(self, transfer: Transfer, problem: str = "") -> None:
+        """Record it, as an event of its subtask; ``problem`` says why it did not succeed."""
+        with self._lock:
+            self._active.discard(transfer)
+            if time.monotonic() < self._watched_until:
+                self._ended[transfer.key, transfer.kind] += transfer.bytes - transfer.seen
+        detail = {
+            "name": "",
+            "bytes": transfer.bytes,
+            "seconds": round(time.monotonic() - transfer.started, 6),
+            "part": transfer.part,
+        }
+        facts = {
+            "at": time.time(),
+            "kind": transfer.kind,
+            "detail": json.dumps(detail),
+            "code": 1 if problem else 0,
+            "message": problem,
+            "key": transfer.key,
+        }
+        with self._database.transaction() as sql:
+            sql.execute(_RECORD, facts)
+
+    def take(self) -> dict[tuple[str, Kind], int]:
+        """The bytes that passed since this was last asked, by key and kind."""
+        with self._lock:
+            # Where nobody asks, what has ended is not kept for them.
+            self._watched_until = time.monotonic() + _WATCHED_SECONDS
+            taken, self._ended = self._ended, Counter()
+            for transfer in self._active:
+                passed = transfer.bytes
+                taken[transfer.key, transfer.kind] += passed - transfer.seen
+                transfer.seen = passed
+        return {place: count for place, count in taken.items() if count}
