@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # What may be a URL. Each is looked at once: lines come from plugins, and may be long and hostile.
 _WORD = re.compile(r"[^\s'\"<>]+")
 _SIGNED = re.compile("(?:signature|credential|security-token)=", re.IGNORECASE)
+# In the framework's own messages the first value is the subtask's id, where they begin so.
+_ABOUT_A_SUBTASK = re.compile("[^%]*\\bsubtask %s")
 _NOISY = ("apscheduler", "httpcore", "httpx", "matplotlib", "PIL", "stamina")
 
 log = logging.getLogger("datahub.cli")
@@ -28,6 +30,7 @@ class Redact(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record in place; logging's contract."""
+        record.subtask_id = _subtask_of(record)
         try:
             message = record.getMessage()
         except Exception:  # noqa: BLE001 - arguments that do not fit must not fail the task
@@ -64,7 +67,7 @@ class ToldOnce(logging.Filter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, message, and a traceback if any."""
+    """One JSON object a line: time (UTC), level, logger, message; subtask and traceback if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line; logging's contract."""
@@ -74,10 +77,21 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if subtask_id := getattr(record, "subtask_id", None):
+            line["subtask_id"] = subtask_id
         line.update(getattr(record, "facts", {}))
         if record.exc_text:
             line["traceback"] = record.exc_text
         return json.dumps(line, ensure_ascii=False)
+
+
+def _subtask_of(record: logging.LogRecord) -> str | None:
+    """The id of the subtask that a record is about, while it still has its arguments."""
+    known: str | None = getattr(record, "subtask_id", None)
+    if known is None and isinstance(record.args, tuple) and record.args:
+        about = isinstance(record.msg, str) and _ABOUT_A_SUBTASK.match(record.msg)
+        return str(record.args[0]) if about else None
+    return known
 
 
 def redacted(text: str) -> str:

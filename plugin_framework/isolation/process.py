@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
@@ -156,7 +157,7 @@ class ProcessIsolation:
             PluginLoadError: the plugin cannot be imported.
             PluginCrashedError: no process can be started.
         """
-        return self._start({"facts": facts.as_json()}, host, on_exit)
+        return self._start(facts.subtask_id, {"facts": facts.as_json()}, host, on_exit)
 
     def payment(self, tx_hash: str, subtask_id: str, *, seconds: float) -> bool:
         """Ask the plugin whether a payment is accepted, in a process of its own.
@@ -168,7 +169,8 @@ class ProcessIsolation:
         """
         host = PaymentHost()
         # All that it may ask for is to be heard.
-        worker = self._start({"payment": (tx_hash, subtask_id)}, cast(TaskHost, host), host.exited)
+        what = {"payment": (tx_hash, subtask_id)}
+        worker = self._start(subtask_id, what, cast(TaskHost, host), host.exited)
         try:
             return host.accepted(seconds)
         except PluginError:
@@ -176,14 +178,19 @@ class ProcessIsolation:
             raise
 
     def _start(
-        self, what: Mapping[str, Any], host: TaskHost, on_exit: Callable[[WorkerExit], None]
+        self,
+        subtask_id: str,
+        what: Mapping[str, Any],
+        host: TaskHost,
+        on_exit: Callable[[WorkerExit], None],
     ) -> ProcessWorker:
         level = logging.getLogger("datahub").getEffectiveLevel()
         start = {**what, "plugin": self.ref.name, "log_level": level}
         ours, theirs = socket.socketpair()
         output, output_in = os.pipe()
-        pump = pump_lines(output, f"datahub.plugin.{self.ref.name}")
-        worker = ProcessWorker(Channel(Connection(ours.detach())), pump, host, on_exit)
+        pump = pump_lines(output, f"datahub.plugin.{self.ref.name}", subtask_id)
+        channel = Channel(Connection(ours.detach()))
+        worker = ProcessWorker(subtask_id, channel, pump, host, on_exit)
         worker.serve(start)
         worker.freezes = self._fork(worker, theirs, output_in)["pause_mode"] == "freeze"
         return worker
@@ -337,6 +344,7 @@ class ProcessWorker:
 
     def __init__(
         self,
+        subtask_id: str,
         channel: Channel,
         output: threading.Thread,
         host: TaskHost,
@@ -345,6 +353,7 @@ class ProcessWorker:
         self.pid: int | None = None
         self.freezes = False
         self._frozen = False
+        self._subtask_id = subtask_id
         self._channel = channel
         self._output = output
         self._host = host
@@ -404,7 +413,7 @@ class ProcessWorker:
     def _serve(self, start: Mapping[str, Any]) -> None:
         try:
             self._channel.send(start)
-            serve(self._channel, self._host, _relog)
+            serve(self._channel, self._host, partial(_relog, self._subtask_id))
         except (EOFError, ConnectionError):
             pass
         except Exception as error:
@@ -420,17 +429,18 @@ class ProcessWorker:
                 os.killpg(self.pid, number)
 
 
-def _relog(record: dict[str, Any]) -> None:
+def _relog(subtask_id: str, record: dict[str, Any]) -> None:
     # A lone surrogate would break the handlers that write it.
     message = str(record["message"]).encode(errors="replace").decode()
-    logging.getLogger(str(record["name"])).log(int(record["level"]), "%s", message)
+    logger = logging.getLogger(str(record["name"]))
+    logger.log(int(record["level"]), "%s", message, extra={"subtask_id": subtask_id})
 
 
-def pump_lines(fd: int, name: str) -> threading.Thread:
+def pump_lines(fd: int, name: str, subtask_id: str | None = None) -> threading.Thread:
     """Log what is printed into a pipe, line by line, until its last writer is gone."""
     thread = threading.Thread(
         target=_pump,
-        args=(os.fdopen(fd, "rb"), logging.getLogger(name)),
+        args=(os.fdopen(fd, "rb"), logging.getLogger(name), subtask_id),
         daemon=True,
         name="output",
     )
@@ -438,9 +448,9 @@ def pump_lines(fd: int, name: str) -> threading.Thread:
     return thread
 
 
-def _pump(pipe: IO[bytes], logger: logging.Logger) -> None:
+def _pump(pipe: IO[bytes], logger: logging.Logger, subtask_id: str | None) -> None:
     with pipe:
         while line := pipe.readline(LINE_LIMIT):
             text = line.decode(errors="replace").rstrip()
             if text:
-                logger.info("%s", text)
+                logger.info("%s", text, extra={"subtask_id": subtask_id})

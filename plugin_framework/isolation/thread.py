@@ -65,7 +65,7 @@ class ThreadIsolation:
         self, facts: TaskFacts, host: TaskHost, on_exit: Callable[[WorkerExit], None]
     ) -> ThreadWorker:
         """Start a thread for a task; ``on_exit`` is called from it when it has ended."""
-        log = logging.getLogger(f"datahub.plugin.{self.ref.name}")
+        log = _TaskLogger(f"datahub.plugin.{self.ref.name}", facts.subtask_id)
         gate = Gate()
 
         def run() -> None:
@@ -114,6 +114,20 @@ def _within(call: Callable[[], T]) -> T:
 
     threading.Thread(target=run, daemon=True, name="check").start()
     return returned.result(CHECK_SECONDS)
+
+
+class _TaskLogger(logging.Logger):
+    """The plugin's logger, whose records say which subtask they are of."""
+
+    def __init__(self, name: str, subtask_id: str) -> None:
+        super().__init__(name)
+        self.parent = logging.getLogger(name)
+        self._subtask_id = subtask_id
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Pass a record on; logging's contract."""
+        record.subtask_id = self._subtask_id
+        super().handle(record)
 
 
 class ThreadWorker:

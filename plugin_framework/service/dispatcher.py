@@ -129,6 +129,8 @@ class Dispatcher:
 
     def _over(self, entry: Entry, *, failed: str | None = None, refused: str | None = None) -> None:
         self._tries.pop(entry.subtask_id, None)
+        if failed is not None:
+            log.error("subtask %s failed: %s", entry.subtask_id, failed)
         self._backlog.remove(entry, failed=failed, refused=refused)
 
     def _again(self, entry: Entry, error: Exception) -> None:

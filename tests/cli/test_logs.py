@@ -79,6 +79,21 @@ def test_a_line() -> None:
     assert line == {"level": "debug", "logger": "name", "message": "two\nlines é"}
 
 
+@pytest.mark.parametrize(
+    ("message", "values", "subtask_id"),
+    [
+        ("subtask %s: %s", ("a b: c", "running"), "a b: c"),
+        ("what was kept of subtask %s: %s", ("s-1", "delivered"), "s-1"),
+        ("plugin %s: subtask %s", ("p", "s-1"), None),
+        ("subtask s-1: running", (), None),
+    ],
+)
+def test_a_line_names_the_subtask_that_it_is_about(
+    message: str, values: tuple[str, ...], subtask_id: str | None
+) -> None:
+    assert logged(message, *values).get("subtask_id") == subtask_id
+
+
 def test_tracebacks_are_redacted() -> None:
     try:
         int("at https://h/p?sig=s3cr3t")
