@@ -10,77 +10,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-BUSY_SECONDS = 30.0
+from plugin_framework.emulator.schema import prepare
 
-SCHEMA = """
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
-CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS subtasks (
-    number INTEGER PRIMARY KEY,
-    subtask_id TEXT NOT NULL UNIQUE,
-    task_id TEXT,
-    status INTEGER NOT NULL DEFAULT 0,
-    requested INTEGER,               -- what the operator wants, until the plugin confirms it
-    progress INTEGER NOT NULL DEFAULT 0,
-    heartbeat_at REAL,
-    config TEXT NOT NULL,
-    result TEXT,
-    final_report TEXT,               -- digest of the acknowledged terminal report
-    input_key TEXT,
-    input_name TEXT,
-    created_at REAL NOT NULL
-);
-CREATE TABLE IF NOT EXISTS events (
-    number INTEGER PRIMARY KEY,
-    at REAL NOT NULL,
-    subtask_id TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    detail TEXT NOT NULL,
-    code INTEGER NOT NULL,
-    message TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS events_of_subtask ON events (subtask_id);
-CREATE TABLE IF NOT EXISTS uploads (
-    upload_id TEXT PRIMARY KEY,
-    subtask_id TEXT NOT NULL,
-    key TEXT NOT NULL,
-    name TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    parts INTEGER NOT NULL,
-    multipart INTEGER NOT NULL,
-    completed INTEGER UNIQUE,        -- counts completions, in their order
-    manifest TEXT                    -- the parts it was completed with
-);
-CREATE TABLE IF NOT EXISTS parts (
-    upload_id TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    blob TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    etag TEXT NOT NULL,
-    PRIMARY KEY (upload_id, number)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS objects (
-    key TEXT PRIMARY KEY,
-    blob TEXT NOT NULL,
-    size INTEGER,                    -- size and etag are null for a linked file: see objects.py
-    etag TEXT
-) WITHOUT ROWID;
-"""
+BUSY_SECONDS = 30.0
 
 
 class Database:
-    """One connection, used by one thread at a time."""
+    """One connection that writes, for one thread at a time, and as many readers as there are.
+
+    Raises:
+        ConfigurationError: a newer version made the file.
+    """
 
     def __init__(self, path: Path) -> None:
         # The file holds the storage's signing secret; the journal files beside it take its mode.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._path = path
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(
-            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        self._connection.row_factory = sqlite3.Row
-        self._connection.executescript(SCHEMA)
+        self._connection = _connect(path)
+        self._idle: list[sqlite3.Connection] = []
+        self._idle_lock = threading.Lock()
+        self._closed = False
+        try:
+            prepare(self._connection)
+        except BaseException:
+            self._connection.close()
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -94,6 +49,34 @@ class Database:
                 raise
             self._connection.execute("COMMIT")
 
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The state at one moment. It waits for no writer, and no writer waits for it."""
+        connection = self._reader()
+        connection.execute("BEGIN")
+        try:
+            yield connection
+        finally:
+            connection.execute("ROLLBACK")
+            self._put_back(connection)
+
+    def _reader(self) -> sqlite3.Connection:
+        with self._idle_lock:
+            if self._closed:
+                raise sqlite3.ProgrammingError("the state is closed")
+            if self._idle:
+                return self._idle.pop()
+        connection = _connect(self._path)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def _put_back(self, connection: sqlite3.Connection) -> None:
+        with self._idle_lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
     def secret(self, name: str) -> str:
         """The random secret of that name, made at first use and kept from then on."""
         with self.transaction() as sql:
@@ -104,6 +87,19 @@ class Database:
             return str(row["value"])
 
     def close(self) -> None:
-        """Close the connection; nothing is lost without it."""
+        """Close the connections; nothing is lost without it."""
+        with self._idle_lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
         with self._lock:
             self._connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    connection.row_factory = sqlite3.Row
+    return connection

@@ -8,13 +8,22 @@ import sqlite3
 import time
 
 from plugin_framework.emulator.database import Database
+from plugin_framework.emulator.logs import explain
 from plugin_framework.emulator.rules import (
     BAD_REQUEST,
     Refused,
     check_active,
     check_transition,
 )
-from plugin_framework.emulator.subtasks import Subtask, find, find_open, recorded
+from plugin_framework.emulator.subtasks import (
+    HEARTBEATS_KEPT_OF_ENDED,
+    Subtask,
+    find,
+    open_status,
+    record,
+    recorded,
+    thin,
+)
 from plugin_framework.protocol.models import Heartbeat, ResultReport, StatusUpdate, TaskStatus
 from plugin_framework.protocol.signing import VALIDITY_SECONDS
 
@@ -50,7 +59,7 @@ class Reports:
             raise Refused(f"timestamp is off by more than {VALIDITY_SECONDS} s", BAD_REQUEST)
         detail = {"timestamp": beat.timestamp, "process": beat.process}
         with recorded(self._database, beat.subtask_id, "heartbeat", detail) as sql:
-            check_active(find_open(sql, beat.subtask_id).status)
+            check_active(open_status(sql, beat.subtask_id))
             sql.execute(
                 "UPDATE subtasks SET progress = ?, heartbeat_at = ? WHERE subtask_id = ?",
                 (beat.process, time.time(), beat.subtask_id),
@@ -88,13 +97,34 @@ def _is_repeat(subtask: Subtask, digest: str) -> bool:
 
 
 def _set_status(sql: sqlite3.Connection, subtask: Subtask, status: TaskStatus, digest: str) -> None:
+    now = time.time()
     met = status.is_final or subtask.requested == status
     sql.execute(
-        "UPDATE subtasks SET status = ?, requested = ?, final_report = ? WHERE subtask_id = ?",
-        (
-            status,
-            None if met else subtask.requested,
-            digest if status.is_final else None,
-            subtask.subtask_id,
-        ),
+        "UPDATE subtasks SET status = :status, requested = :requested, final_report = :report,"
+        " tell = IIF(:ended OR tell = :status, NULL, tell), seen_at = :now, lost_at = NULL,"
+        " started_at = IIF(:status = 1, COALESCE(started_at, :now), started_at),"
+        " ended_at = IIF(:ended, :now, NULL) WHERE subtask_id = :subtask_id",
+        {
+            "status": int(status),
+            "requested": None if met else subtask.requested,
+            "report": digest if status.is_final else None,
+            "ended": status.is_final,
+            "now": now,
+            "subtask_id": subtask.subtask_id,
+        },
     )
+    if subtask.dispatch == "waiting":
+        accept(sql, subtask.subtask_id)
+    if status is TaskStatus.FAILED:
+        explain(sql, subtask.subtask_id)
+    if status.is_final:
+        thin(sql, subtask.subtask_id, HEARTBEATS_KEPT_OF_ENDED)
+
+
+def accept(sql: sqlite3.Connection, subtask_id: str) -> None:
+    """The service has the subtask: it said so, or the plugin has begun."""
+    sql.execute(
+        "UPDATE subtasks SET dispatch = 'accepted', reason = NULL WHERE subtask_id = ?",
+        (subtask_id,),
+    )
+    record(sql, subtask_id, "dispatch", {"state": "accepted"})

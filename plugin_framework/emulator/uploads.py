@@ -196,7 +196,8 @@ def _finish(sql: sqlite3.Connection, upload: Upload, whole: Blob, manifest: str)
     place(sql, upload.key, whole)
     sql.execute("DELETE FROM parts WHERE upload_id = ?", (upload.upload_id,))
     sql.execute(
-        "UPDATE uploads SET manifest = ?, completed = (SELECT COUNT(completed) + 1 FROM uploads)"
+        "UPDATE uploads SET manifest = ?, completed = (SELECT COALESCE(MAX(completed), 0) + 1"
+        " FROM uploads)"
         " WHERE upload_id = ?",
         (manifest, upload.upload_id),
     )

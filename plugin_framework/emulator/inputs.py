@@ -1,0 +1,56 @@
+"""Input files that were handed in before the subtask that is to read them."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+
+from plugin_framework.emulator.database import Database
+from plugin_framework.emulator.objects import Blob, place
+from plugin_framework.emulator.rules import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An input file; ``key`` is its object's, ``size`` in bytes.
+
+    ``blob`` is there only for a linked file that has no object yet.
+    """
+
+    key: str
+    name: str
+    size: int
+    blob: str | None = None
+
+
+class Inputs:
+    """Keeps them; any number of subtasks may read one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, name: str, blob: Blob) -> Input:
+        """Keep a blob as the input of that file name."""
+        given = self.register(secrets.token_hex(16), name, blob.size)
+        with self._database.transaction() as sql:
+            place(sql, given.key, blob)
+        return given
+
+    def register(self, key: str, name: str, size: int) -> Input:
+        """Keep the name of an object that is in storage under ``key``."""
+        with self._database.transaction() as sql:
+            sql.execute("INSERT INTO inputs VALUES (?, ?, ?, ?)", (key, name, size, time.time()))
+        return Input(key, name, size)
+
+    def find(self, key: str, name: str | None = None) -> Input:
+        """The input of that id, by another name where one is given.
+
+        Raises:
+            Refused: there is none.
+        """
+        with self._database.reading() as sql:
+            row = sql.execute("SELECT * FROM inputs WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise Refused("there is no such input: hand it in first")
+        return Input(row["key"], name or row["name"], row["size"])
