@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Collection
 from typing import Final, Literal
 
 from plugin_framework.emulator.database import Database
+from plugin_framework.emulator.rules import Refused
+from plugin_framework.emulator.subtasks import record
 
 Kind = Literal["get", "put"]
 """A plugin's download, or its upload."""
 
 CUT_SHORT: Final = "cut short"
 _WATCHED_SECONDS: Final = 5.0
-_RECORD: Final = """
-INSERT INTO events (at, subtask_id, kind, detail, code, message)
-SELECT :at, subtask_id, :kind, json_set(:detail, '$.name', name), :code, :message FROM (
-    SELECT subtask_id, name FROM uploads WHERE key = :key
+# Several subtasks may read one input; the newest of them is the likeliest that does it now.
+_OWNER: Final = """
+SELECT subtask_id, name FROM (
+    SELECT subtask_id, name, 0 AS number FROM uploads WHERE key = :key
     UNION ALL
-    SELECT subtask_id, input_name FROM subtasks WHERE input_key = :key
-) LIMIT 1
+    SELECT subtask_id, input_name, number FROM subtasks WHERE input_key = :key
+) ORDER BY number DESC LIMIT 1
 """
 
 
@@ -44,7 +46,11 @@ class Transfer:
 
 
 class Meter:
-    """The transfers under way. ``end`` waits for the disk: it is for threads."""
+    """The transfers under way. ``end`` waits for the disk: it is for threads.
+
+    Attributes:
+        records: whether what ended becomes an event. Where nobody can look, it does not.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -52,6 +58,7 @@ class Meter:
         self._active: set[Transfer] = set()
         self._ended: Counter[tuple[str, Kind]] = Counter()
         self._watched_until = 0.0
+        self.records = False
 
     def begin(self, kind: Kind, key: str, part: int | None = None) -> Transfer:
         """A transfer that goes on until ``end``; ``part`` where it is one of several."""
@@ -66,22 +73,23 @@ class Meter:
             self._active.discard(transfer)
             if time.monotonic() < self._watched_until:
                 self._ended[transfer.key, transfer.kind] += transfer.bytes - transfer.seen
-        detail = {
-            "name": "",
-            "bytes": transfer.bytes,
-            "seconds": round(time.monotonic() - transfer.started, 6),
-            "part": transfer.part,
-        }
-        facts = {
-            "at": time.time(),
-            "kind": transfer.kind,
-            "detail": json.dumps(detail),
-            "code": 1 if problem else 0,
-            "message": problem,
-            "key": transfer.key,
-        }
+        if self.records:
+            self._record(transfer, problem)
+
+    def _record(self, transfer: Transfer, problem: str) -> None:
+        seconds = round(time.monotonic() - transfer.started, 6)
         with self._database.transaction() as sql:
-            sql.execute(_RECORD, facts)
+            owner = sql.execute(_OWNER, {"key": transfer.key}).fetchone()
+            if owner is None:
+                return
+            detail = {
+                "name": owner["name"],
+                "bytes": transfer.bytes,
+                "seconds": seconds,
+                "part": transfer.part,
+            }
+            refused = Refused(problem) if problem else None
+            record(sql, owner["subtask_id"], transfer.kind, detail, refused)
 
     def take(self) -> dict[tuple[str, Kind], int]:
         """The bytes that passed since this was last asked, by key and kind."""
@@ -94,3 +102,9 @@ class Meter:
                 taken[transfer.key, transfer.kind] += passed - transfer.seen
                 transfer.seen = passed
         return {place: count for place, count in taken.items() if count}
+
+    def owners(self, keys: Collection[str]) -> dict[str, str]:
+        """The subtasks that these objects are of, where they are of any."""
+        with self._database.reading() as sql:
+            rows = {key: sql.execute(_OWNER, {"key": key}).fetchone() for key in keys}
+        return {key: row["subtask_id"] for key, row in rows.items() if row is not None}

@@ -15,6 +15,7 @@ from plugin_framework.emulator import listing
 from plugin_framework.emulator.database import Database
 from plugin_framework.emulator.inputs import Input, Inputs
 from plugin_framework.emulator.logs import LONGEST_REASON, LogLine, add_lines, lines_of
+from plugin_framework.emulator.meter import Meter
 from plugin_framework.emulator.objects import Objects
 from plugin_framework.emulator.reports import Reports
 from plugin_framework.emulator.rules import Refused
@@ -70,6 +71,7 @@ class Store:
         self.uploads = Uploads(self._database, self.objects, minimum_part)
         self.reports = Reports(self._database)
         self.inputs = Inputs(self._database)
+        self.meter = Meter(self._database)
 
     def close(self) -> None:
         """Let go of the files."""
