@@ -9,10 +9,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from plugin_framework.emulator.chaos.reading import RuleSet, read, read_file
-from plugin_framework.emulator.chaos.rules import Outage, Rule, Target
+from plugin_framework.emulator.chaos.target import Target
+
+if TYPE_CHECKING:  # models take a while to load, and most emulators never see a rule
+    from plugin_framework.emulator.chaos.reading import RuleSet
+    from plugin_framework.emulator.chaos.rules import Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +84,17 @@ class Chaos:
     """
 
     def __init__(
-        self, rules: RuleSet | None = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        rules: RuleSet | Mapping[str, Any] | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._started = clock()
         self._lock = threading.Lock()
         self._in_force: _InForce | None = None
-        self.set(rules or RuleSet())
+        if rules is not None:
+            self.set(rules)
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
@@ -96,6 +103,8 @@ class Chaos:
         Raises:
             ConfigurationError: with a line for each mistake.
         """
+        from plugin_framework.emulator.chaos.reading import read_file  # noqa: PLC0415 - see above
+
         return cls(read_file(path))
 
     @classmethod
@@ -105,6 +114,8 @@ class Chaos:
         Raises:
             ConfigurationError: with a line for each mistake.
         """
+        from plugin_framework.emulator.chaos.reading import read  # noqa: PLC0415 - see above
+
         return cls(read(given))
 
     def set(self, rules: RuleSet | Mapping[str, Any], *, keep: bool = False) -> None:
@@ -115,7 +126,9 @@ class Chaos:
         Raises:
             ConfigurationError: with a line for each mistake; nothing is changed then.
         """
-        chosen = rules if isinstance(rules, RuleSet) else read(rules)
+        from plugin_framework.emulator.chaos.reading import read  # noqa: PLC0415 - see above
+
+        chosen = read(rules) if isinstance(rules, Mapping) else rules
         with self._lock:
             old = self._in_force.watches if keep and self._in_force else ()
             kept = {watch.rule.name: watch for watch in old if watch.seed == chosen.seed}
@@ -133,14 +146,20 @@ class Chaos:
         with self._lock:
             self._in_force = None
 
-    def concerns(self, call: str | None) -> bool:
-        """Whether there is a rule for such calls. Costs next to nothing where there is none."""
+    @property
+    def active(self) -> bool:
+        """Whether there are any rules."""
+        return self._in_force is not None
+
+    def concerns(self, call: str) -> bool:
+        """Whether there is a rule for such calls."""
         in_force = self._in_force
         return in_force is not None and call in in_force.calls
 
     def decide(self, target: Target) -> list[Injection]:
         """What the request is hit by, in the order of the rules; counted as injected."""
-        in_force, found, ended = self._in_force, list[Injection](), False
+        in_force, ended = self._in_force, False
+        found: list[Injection] = []
         if in_force is None:
             return found
         with self._lock:
@@ -174,7 +193,7 @@ class Chaos:
         """
         in_force = self._in_force
         if in_force is None:
-            return {**RuleSet().as_json(), "counters": []}
+            return {"seed": 0, "rules": [], "counters": []}
         with self._lock:
             now = self._clock()
             counters = [
@@ -201,7 +220,7 @@ def _in_force(rules: RuleSet, watches: tuple[_Watch, ...]) -> _InForce:
 def _is_plain_outage(rule: Rule) -> bool:
     """Whether it spares nobody; one that counts is about requests as they come."""
     plain = (rule.skip, rule.every, rule.probability, rule.count) == (0, 1, 1.0, None)
-    return isinstance(rule, Outage) and plain
+    return rule.fault_name == "outage" and plain
 
 
 def _each(rule: Rule, target: Target) -> str:

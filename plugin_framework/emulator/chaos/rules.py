@@ -11,20 +11,15 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-API: Final = (
-    "upload_init",
-    "upload_complete",
-    "download_presign",
-    "update_status",
-    "heartbeat",
-    "result",
-    "notify",
+from plugin_framework.emulator.chaos.target import (
+    API,
+    CALLS,
+    GROUPS,
+    INCOMING,
+    SERVICE,
+    STORAGE,
+    Target,
 )
-STORAGE: Final = ("get", "put")
-SERVICE: Final = ("create_task", "manage_task")
-GROUPS: Final[Mapping[str, tuple[str, ...]]] = {"api": API, "storage": STORAGE, "service": SERVICE}
-INCOMING: Final = API + STORAGE
-CALLS: Final = INCOMING + SERVICE
 
 _LONGEST_TEXT: Final = 200
 _HEADER_TEXT: Final = re.compile(r"[\x20-\x7e]{1,200}")
@@ -35,18 +30,6 @@ class Expected:
     """What a field takes, as error lines and the reference say it."""
 
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a request is about. ``name`` is the file's, ``key`` the object's; "" is not known."""
-
-    call: str
-    method: str
-    subtask: str = ""
-    name: str = ""
-    key: str = ""
-    part: int | None = None
 
 
 def refused(expected: str) -> PydanticCustomError:
@@ -139,7 +122,7 @@ class Rule(BaseModel):
     skip: Count = 0
     """So many requests go through at first."""
     every: FromOne = 1
-    """Of the rest, only every so manieth is hit."""
+    """Of the rest, only every Nth is hit; 1 is all of them."""
     probability: Annotated[
         float, Field(gt=0, le=1), Expected("a number greater than 0, at most 1")
     ] = 1.0
@@ -192,6 +175,11 @@ class Rule(BaseModel):
     def as_json(self) -> dict[str, Any]:
         """The rule as it is written, without what goes without saying."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+    def own_fields(self) -> dict[str, Any]:
+        """The fault, and what is given of the fields that only it has."""
+        general = {info.alias or name for name, info in Rule.model_fields.items()}
+        return {name: value for name, value in self.as_json().items() if name not in general}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
