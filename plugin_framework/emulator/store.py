@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from plugin_framework.emulator import listing
+from plugin_framework.emulator.chaos import Ledger
 from plugin_framework.emulator.database import Database
 from plugin_framework.emulator.inputs import Input, Inputs
 from plugin_framework.emulator.logs import LONGEST_REASON, LogLine, add_lines, lines_of
@@ -72,6 +73,7 @@ class Store:
         self.reports = Reports(self._database)
         self.inputs = Inputs(self._database)
         self.meter = Meter(self._database)
+        self.faults = Ledger(self._database)
 
     def close(self) -> None:
         """Let go of the files."""
