@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from plugin_framework.emulator.server import serve
+from plugin_framework.emulator.server import serve_orders
 
-serve(sys.stdin)
+serve_orders(sys.stdin)

@@ -214,8 +214,12 @@ def _only(request: Request, name: str) -> str:
     return values[0]
 
 
-def _parse(body: bytes) -> dict[str, Any]:
-    """A JSON object, as the RFC has it: no repeated keys, no NaN, no lone surrogates."""
+def parse(body: bytes) -> Any:
+    """JSON as the RFC has it: no repeated keys, no NaN, no lone surrogates.
+
+    Raises:
+        Refused: with code 400.
+    """
     try:
         parsed = json.loads(
             body.decode(),
@@ -226,6 +230,11 @@ def _parse(body: bytes) -> dict[str, Any]:
         json.dumps(parsed, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise Refused("the body is not JSON", BAD_REQUEST) from None
+    return parsed
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    parsed = parse(body)
     if not isinstance(parsed, dict):
         raise Refused("the body is not a JSON object", BAD_REQUEST)
     return parsed

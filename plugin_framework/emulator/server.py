@@ -1,48 +1,106 @@
-"""The emulator in a process of its own."""
+"""The emulator's server, here or in a process of its own."""
 
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
 import threading
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Final, Self
+from types import FrameType, TracebackType
+from typing import IO, Any, Final, Self
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from plugin_framework.emulator.api import Credentials
 from plugin_framework.emulator.app import create_app
+from plugin_framework.emulator.control import Control
 from plugin_framework.emulator.dialects import check_name
+from plugin_framework.emulator.listening import listen, url_of
+from plugin_framework.emulator.settings import LOST_SECONDS, ServerSettings
 from plugin_framework.emulator.store import Store
+from plugin_framework.errors import ConfigurationError
 
-_HOST: Final = "127.0.0.1"
-_BACKLOG: Final = 512
 _STOP_SECONDS: Final = 5.0
 _GRACE_SECONDS: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Orders:
-    """What the child is told on its standard input, where secrets are nobody else's to see."""
+class Server:
+    """A local Datahub that listens already; ``run`` serves it.
 
-    fd: int
-    state_dir: str
-    public_url: str
-    url_lifetime: int
-    dialect: str
-    key: str | None
-    secret: str | None
+    Attributes:
+        url: where the page is, and Datahub.
 
-    @property
-    def credentials(self) -> Credentials | None:
-        if self.key is None or self.secret is None:
-            return None
-        return Credentials(self.key, self.secret)
+    Raises:
+        ConfigurationError: the address cannot be had.
+    """
+
+    def __init__(self, settings: ServerSettings, listener: socket.socket | None = None) -> None:
+        self._settings = settings
+        self._listener = listener or _listen(settings)
+        self.url = settings.public_url or url_of(self._listener)
+        self._uvicorn: _Uvicorn | None = None
+        self._stopped = threading.Event()
+
+    def run(self) -> int | None:
+        """Serve until ``stop`` or, on the main thread, SIGTERM or SIGINT: that signal's number."""
+        with ExitStack() as made:
+            store = Store(self._settings.state_dir)
+            made.callback(store.close)
+            store.objects.sweep()
+            control = Control(self._settings, store, self.url)
+            made.callback(control.close)
+            if self._settings.whole:
+                control.make()
+            self._uvicorn = _Uvicorn(self._app(store, control), control)
+            if self._stopped.is_set():
+                self._uvicorn.should_exit = True
+            self._uvicorn.run(sockets=[self._listener])
+        return self._uvicorn.signal
+
+    def stop(self) -> None:
+        """End ``run``, from any thread."""
+        self._stopped.set()
+        if self._uvicorn is not None:
+            self._uvicorn.should_exit = True
+
+    def _app(self, store: Store, control: Control) -> ASGIApp:
+        return create_app(
+            store,
+            credentials=self._settings.credentials,
+            url_lifetime=self._settings.url_lifetime,
+            public_url=self.url,
+            dialect=self._settings.dialect,
+            control=control,
+        )
+
+
+def serve(settings: ServerSettings, started: Callable[[str], None]) -> int | None:
+    """Serve in the foreground; ``started`` is called with the address as soon as it listens.
+
+    Returns the number of the signal that ended it.
+
+    Raises:
+        ConfigurationError: the address cannot be had.
+    """
+    server = Server(settings)
+    started(server.url)
+    return server.run()
+
+
+def serve_orders(commands: IO[str]) -> None:
+    """Serve as the first line of ``commands`` says, until SIGTERM or the end of ``commands``."""
+    orders = json.loads(commands.readline())
+    listener = socket.socket(fileno=orders["fd"])
+    server = Server(ServerSettings.of_line(orders["settings"]), listener)
+    watcher = threading.Thread(target=_stop_at_end, args=(commands, server), daemon=True)
+    watcher.start()
+    server.run()
 
 
 class Emulator:
@@ -63,15 +121,28 @@ class Emulator:
         url_lifetime: int = 3600,
         port: int = 0,
         dialect: str = "s3",
+        storage: str | None = None,
+        endpoint: str | None = None,
+        chaos: Mapping[str, Any] | None = None,
+        services: Sequence[str] = (),
+        lost_after: float | None = None,
     ) -> None:
         check_name(dialect)
         if (key is None) != (secret is None):
             raise ValueError("key and secret go together")
-        self._credentials = (key, secret)
-        self._state_dir = state_dir
-        self._url_lifetime = url_lifetime
-        self._dialect = dialect
-        self._port = port
+        self._settings = ServerSettings(
+            state_dir=state_dir,
+            port=port,
+            credentials=None if key is None or secret is None else Credentials(key, secret),
+            url_lifetime=url_lifetime,
+            dialect=dialect,
+            storage=storage,
+            endpoint=endpoint,
+            chaos=chaos,
+            services=tuple(services),
+            lost_after=LOST_SECONDS if lost_after is None else lost_after,
+            whole=bool(services) or lost_after is not None,
+        )
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
         self.pid = 0
@@ -79,20 +150,10 @@ class Emulator:
 
     def __enter__(self) -> Self:
         """Start the server. Requests may be made at once: the socket listens already."""
-        with _listen(self._port) as listener:
-            self.store = Store(self._state_dir)
-            self.url = f"http://{_HOST}:{listener.getsockname()[1]}"
-            key, secret = self._credentials
-            orders = _Orders(
-                listener.fileno(),
-                str(self._state_dir),
-                self.url,
-                self._url_lifetime,
-                self._dialect,
-                key,
-                secret,
-            )
-            self._process = _start(orders)
+        with listen(self._settings.host, self._settings.port) as listener:
+            self.store = Store(self._settings.state_dir)
+            self.url = url_of(listener)
+            self._process = _start(listener.fileno(), self._settings)
         self.pid = self._process.pid
         return self
 
@@ -119,61 +180,62 @@ class Emulator:
             process.wait()
 
 
-def serve(commands: IO[str]) -> None:
-    """Serve as the first line of ``commands`` says, until SIGTERM or the end of ``commands``."""
-    orders = _Orders(**json.loads(commands.readline()))
-    store = Store(Path(orders.state_dir))
-    store.objects.sweep()
-    app = create_app(
-        store,
-        credentials=orders.credentials,
-        url_lifetime=orders.url_lifetime,
-        public_url=orders.public_url,
-        dialect=orders.dialect,
-    )
-    server = uvicorn.Server(_config(app))
-    watcher = threading.Thread(target=_stop_at_end, args=(commands, server), daemon=True)
-    watcher.start()
-    server.run(sockets=[socket.socket(fileno=orders.fd)])
-    store.close()
+class _Uvicorn(uvicorn.Server):
+    def __init__(self, app: ASGIApp, control: Control) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                ws="none",
+                http="h11",
+                log_level="warning",
+                access_log=False,  # it would write presigned queries
+                server_header=False,
+                proxy_headers=False,  # who asks, and by which scheme, is not for a header to say
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )
+        )
+        self._control = control
+        self.signal: int | None = None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._control.end_streams()
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as it is called
+        """End in good order; uvicorn would raise the signal again before we have closed."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
+        self.signal = sig
 
 
-def _config(app: Starlette) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        lifespan="off",
-        ws="none",
-        log_level="warning",
-        access_log=False,  # it would write presigned queries
-        server_header=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-    )
+def _listen(settings: ServerSettings) -> socket.socket:
+    host, port = settings.host, settings.port
+    try:
+        return listen(host, port, allow_wildcard=settings.allow_wildcard)
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"--host {host} --port {port}: {reason}") from None
 
 
-def _stop_at_end(commands: IO[str], server: uvicorn.Server) -> None:
+def _stop_at_end(commands: IO[str], server: Server) -> None:
     commands.read()
-    server.should_exit = True
+    server.stop()
 
 
-def _listen(port: int) -> socket.socket:
-    listener = socket.create_server((_HOST, port), backlog=_BACKLOG)
-    # Connections inherit it; asyncio sets it only on sockets that say which protocol they are of.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
-
-
-def _start(orders: _Orders) -> subprocess.Popen[str]:
+def _start(fd: int, settings: ServerSettings) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "plugin_framework.emulator"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
-        pass_fds=[orders.fd],
+        pass_fds=[fd],
         # Ctrl-C is for the plugin; it still has to report to us what it made of it.
         start_new_session=True,
     )
     assert process.stdin is not None
-    process.stdin.write(json.dumps(asdict(orders)) + "\n")
+    process.stdin.write(json.dumps({"fd": fd, "settings": settings.as_line()}) + "\n")
     process.stdin.flush()
     return process
 

@@ -1,0 +1,71 @@
+"""Lets in what is meant for us: pages of other sites reach loopback through a browser too.
+
+FAULTS.md, row 90.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+CONTROL: Final = "/local/"
+_OWN_SITE: Final = frozenset({"same-origin", "none"})
+
+
+def is_page(path: str) -> bool:
+    """Whether a browser's page asks for it, and no plugin."""
+    return path in {"/", "/openapi.json"} or path.startswith((CONTROL, "/page/"))
+
+
+class Doorkeeper:
+    """Refuses foreign ``Host`` and ``Origin`` headers with a 403.
+
+    Plugins may come from any port of this machine. The page and ``/local/`` are for one origin
+    alone, which is the address that they were asked for at: another port is another program's.
+    """
+
+    def __init__(self, app: ASGIApp, *, public_url: str) -> None:
+        self._app = app
+        self._hosts = LOOPBACK | {urlsplit(public_url).hostname}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] != "http" or self._admits(scope):
+            await self._app(scope, receive, send)
+        else:
+            refusal = JSONResponse({"error": "this host or origin is not served here"}, 403)
+            await refusal(scope, receive, send)
+
+    def _admits(self, scope: Scope) -> bool:
+        headers = Headers(scope=scope)
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        # An address of this machine is nobody's name: no foreign site can make itself one.
+        ours = self._hosts | {scope["server"][0]} if scope.get("server") else self._hosts
+        if not headers.get("host") or not all(_name(f"//{host}") in ours for host in hosts):
+            return False
+        if not is_page(scope["path"]):
+            return all(_name(origin) in ours for origin in origins)
+        own = f"{scope['scheme']}://{hosts[0]}".lower()
+        return (
+            len(hosts) == 1
+            and all(origin.lower() == own for origin in origins)
+            and _is_own_site(scope["path"], headers)
+        )
+
+
+def _name(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
+
+
+def _is_own_site(path: str, headers: Headers) -> bool:
+    """Browsers say so for what carries no ``Origin``. The page itself may be linked to."""
+    site = headers.get("sec-fetch-site", "same-origin")
+    return not path.startswith(CONTROL) or site in _OWN_SITE

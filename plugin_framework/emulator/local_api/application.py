@@ -1,0 +1,127 @@
+"""The page and ``/local/`` as one ASGI application, and what drives plugin services behind it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from plugin_framework._version import __version__
+from plugin_framework.emulator.local_api.answers import (
+    HANDLERS,
+    MARK,
+    NO_STORE,
+    Problem,
+    answer,
+    get,
+    number,
+)
+from plugin_framework.emulator.local_api.files import Files
+from plugin_framework.emulator.local_api.hub import Client, Hub
+from plugin_framework.emulator.local_api.tasks import Tasks
+from plugin_framework.emulator.page import page_routes
+from plugin_framework.emulator.settings import ServerSettings
+from plugin_framework.emulator.store import Store
+
+_PLACE: Final = re.compile(r"(\d{1,18})-(\d{1,18})-(\d{1,18})", re.ASCII)
+
+
+class LocalApi:
+    """Made once for a server, which is at ``url``.
+
+    Attributes:
+        app: what to serve.
+    """
+
+    def __init__(self, settings: ServerSettings, store: Store, url: str) -> None:
+        self._settings = settings
+        self._store = store
+        self._url = url
+        self._hub = Hub(store)
+        store.meter.records = True
+        self.app: ASGIApp = Starlette(
+            routes=self._routes(),
+            middleware=[Middleware(Guard)],
+            exception_handlers=HANDLERS,
+        )
+        self.app.router.redirect_slashes = False
+
+    def _routes(self) -> list[BaseRoute]:
+        return [
+            *page_routes(),
+            get("/local/info", self._info),
+            Route("/local/stream", self._stream, methods=["GET"]),
+            *Files(self._store).routes(),
+            *Tasks(self._store).routes(),
+        ]
+
+    def _info(self, _request: Request) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            "version": __version__,
+            "url": self._url,
+            "auth": settings.credentials is not None,
+            "storage": settings.storage or "local",
+            "dialect": settings.dialect,
+            "lost_after": settings.lost_after,
+            "page": "/",
+        }
+
+    async def _stream(self, request: Request) -> Response:
+        # Whoever fetches a list once this has begun to answer misses nothing between the two.
+        client = await run_in_threadpool(self._client, request)
+        headers = {**NO_STORE, "X-Accel-Buffering": "no"}
+        return StreamingResponse(
+            self._hub.stream(client), headers=headers, media_type="text/event-stream"
+        )
+
+    def _client(self, request: Request) -> Client:
+        newest = self._store.revision
+        task = request.query_params.get("task")
+        if task is not None:
+            self._store.subtask(task)
+        client = Client(
+            revision=min(newest, number(request, "since", newest)),
+            task=task,
+            event=number(request, "events", 0),
+            log=number(request, "logs", 0),
+        )
+        place = request.headers.get("last-event-id")
+        if place is not None:
+            match = _PLACE.fullmatch(place)
+            if match is None:
+                raise Problem("Last-Event-ID: expected the id of an event of this stream")
+            client.revision, client.event, client.log = map(int, match.groups())
+            client.revision = min(newest, client.revision)
+        return client
+
+    def end_streams(self) -> None:
+        """End the streams. For the event loop's thread."""
+        self._hub.end()
+
+    def close(self) -> None:
+        """Leave nothing running."""
+
+
+class Guard:
+    """Takes nothing that changes anything from a page that is not ours."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        harmless = scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}
+        if harmless or Headers(scope=scope).get(MARK) == "1":
+            await self._app(scope, receive, send)
+        else:
+            refusal = answer({"error": f"the header {MARK}: 1 is required"}, 403)
+            await refusal(scope, receive, send)

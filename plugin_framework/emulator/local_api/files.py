@@ -1,0 +1,141 @@
+"""Files in and out: inputs that people hand in, and what plugins made of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from plugin_framework.emulator.dialects import ObjectStoreError
+from plugin_framework.emulator.local_api.answers import (
+    NO_STORE,
+    NOT_FOUND,
+    Problem,
+    answer,
+    get,
+    path_of,
+)
+from plugin_framework.emulator.objects import Blob, BlobWriter
+from plugin_framework.emulator.store import Store
+
+LONGEST_NAME: Final = 255
+_CHUNK: Final = 1024 * 1024
+_LENGTH_REQUIRED: Final = 411
+_NO_ROOM: Final = 507
+
+
+class Attachment(FileResponse):
+    """A file to keep. Whatever is in it, a browser does not show it, and runs nothing of it."""
+
+    chunk_size = _CHUNK
+
+    def __init__(self, path: Path, name: str) -> None:
+        headers = {
+            **NO_STORE,
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+            "Content-Security-Policy": "sandbox",
+        }
+        try:
+            facts = path.stat()
+        except OSError:
+            raise Problem("the file is no longer there", NOT_FOUND) from None
+        super().__init__(
+            path, headers=headers, media_type="application/octet-stream", stat_result=facts
+        )
+
+
+class Files:
+    """The routes of inputs and outputs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def routes(self) -> list[BaseRoute]:
+        """What to serve; before a task's own route, whose id takes any path."""
+        one = "/local/tasks/{id:path}"
+        return [
+            Route("/local/inputs", self._put, methods=["PUT"]),
+            get(f"{one}/outputs", self._outputs),
+            get(f"{one}/outputs/{{number:int}}", self._output),
+            get(f"{one}/input", self._input),
+        ]
+
+    async def _put(self, request: Request) -> Response:
+        name = _file_name(request.query_params)
+        if request.headers.get("content-length") is None:
+            raise Problem("Content-Length is required", _LENGTH_REQUIRED)
+        try:
+            blob = await _receive(request, self._store.objects.writer())
+        except OSError as error:
+            raise Problem(f"the file cannot be kept: {error.strerror}", _NO_ROOM) from None
+        given = await run_in_threadpool(self._store.inputs.add, name, blob)
+        return answer({"input": given.key, "size": given.size}, 201)
+
+    def _outputs(self, request: Request) -> list[dict[str, Any]]:
+        subtask_id = self._store.subtask(request.path_params["id"]).subtask_id
+        return [
+            {
+                "number": output.number,
+                "name": output.name,
+                "size": output.size,
+                "href": path_of(subtask_id, f"/outputs/{output.number}"),
+            }
+            for output in self._store.outputs(subtask_id)
+        ]
+
+    def _output(self, request: Request) -> Response:
+        subtask_id = self._store.subtask(request.path_params["id"]).subtask_id
+        for output in self._store.outputs(subtask_id):
+            if output.number == request.path_params["number"]:
+                return Attachment(output.path, output.name)
+        raise Problem("there is no such output", NOT_FOUND)
+
+    def _input(self, request: Request) -> Response:
+        subtask = self._store.subtask(request.path_params["id"])
+        if subtask.input_key is None or subtask.input_name is None:
+            raise Problem("the task has no input", NOT_FOUND)
+        try:
+            stored = self._store.objects.find(subtask.input_key)
+        except ObjectStoreError:
+            raise Problem("the file is no longer there", NOT_FOUND) from None
+        return Attachment(stored.path, subtask.input_name)
+
+
+def _file_name(query: Mapping[str, str]) -> str:
+    name = query.get("name", "")
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        raise Problem(f"name: expected a file name of 1 to {LONGEST_NAME} printable characters")
+    return name
+
+
+async def _receive(request: Request, writer: BlobWriter) -> Blob:
+    """Write the body to disk as it comes."""
+    written: asyncio.Future[None] | None = None
+    loop = asyncio.get_running_loop()
+    try:
+        async for chunk in _chunks(request):
+            written = loop.run_in_executor(None, writer.write, chunk)
+            await written
+    except BaseException:
+        if written is not None:
+            await asyncio.wait({written})  # the thread still holds the file
+        writer.abandon()
+        raise
+    return writer.finish()
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytearray]:
+    gathered = bytearray()
+    async for data in request.stream():
+        gathered += data
+        if len(gathered) >= _CHUNK:
+            yield gathered
+            gathered = bytearray()
+    yield gathered
