@@ -8,6 +8,8 @@ import click
 
 from plugin_framework import errors
 from plugin_framework._version import __version__
+from plugin_framework.cli.dev import dev_command
+from plugin_framework.cli.emulator import emulator_command
 from plugin_framework.cli.info import info_command, list_command
 from plugin_framework.cli.journal import journal_command
 from plugin_framework.cli.logs import tell
@@ -33,6 +35,8 @@ app.add_command(info_command)
 app.add_command(run_command)
 app.add_command(serve_command)
 app.add_command(journal_command)
+app.add_command(dev_command)
+app.add_command(emulator_command)
 
 
 def main() -> None:

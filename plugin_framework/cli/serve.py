@@ -36,7 +36,7 @@ def serve_command(names: tuple[str, ...], host: str, port: int, *, access_log: b
     DATAHUB_ON_SHUTDOWN says, and exits with 0. What waits is run at the next start.
     """
     from plugin_framework.service.server import serve  # noqa: PLC0415 - loaded late
-    from plugin_framework.settings import load_settings, unknown_variables  # noqa: PLC0415 - same
+    from plugin_framework.settings import load_settings  # noqa: PLC0415 - loaded late
 
     # Until there is something to end in good order.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -49,6 +49,13 @@ def serve_command(names: tuple[str, ...], host: str, port: int, *, access_log: b
         import_from_here(name)
     with own_streams() as (_, stderr):
         set_up_logging(settings.log_level, settings.log_format, stderr)
-        for warning in unknown_variables(os.environ):
-            logging.getLogger("datahub.settings").warning("%s", warning)
+        warn_of_unknown_variables()
         serve(plugins, settings, host=host, port=port, request_log=access_log)
+
+
+def warn_of_unknown_variables() -> None:
+    """Log which variables of the environment look like settings and are none."""
+    from plugin_framework.settings import unknown_variables  # noqa: PLC0415 - loaded late
+
+    for warning in unknown_variables(os.environ):
+        logging.getLogger("datahub.settings").warning("%s", warning)

@@ -89,6 +89,11 @@ class Store:
         """What this directory's presigned URLs are signed with."""
         return self._database.secret("storage")
 
+    @property
+    def api_credentials(self) -> tuple[str, str]:
+        """A key and a secret for the plugins of this directory, made at first use."""
+        return f"local-{self._database.secret('api key')[:12]}", self._database.secret("api secret")
+
     def create_subtask(
         self,
         subtask_id: str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from plugin_framework.settings import Settings, load_settings
@@ -32,3 +33,13 @@ def local_settings(overrides: Mapping[str, Any], **own: object) -> Settings:
     transfer = {**overrides.get("transfer", {}), "allowed_hosts": "any"}
     settings = load_settings(**{**overrides, **_STAND_INS, "transfer": transfer})
     return settings.model_copy(update={**_UNSET, **own})
+
+
+def local_state_dir() -> Path:
+    """Where the settings have state be kept.
+
+    Raises:
+        SettingsError: a setting that counts locally is wrong.
+    """
+    others = {name: value for name, value in _STAND_INS.items() if name != "state_dir"}
+    return load_settings(**others).state_dir
