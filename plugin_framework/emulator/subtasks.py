@@ -195,6 +195,19 @@ def heard(sql: sqlite3.Connection, subtask_id: str) -> None:
         record(sql, subtask_id, "found", {"seconds": round(time.time() - row["lost_at"], 3)})
 
 
+def mark_lost(sql: sqlite3.Connection, before: float, most: int) -> int:
+    """Mark at most so many subtasks lost from which nothing came since ``before``; how many."""
+    rows = sql.execute(
+        "UPDATE subtasks SET lost_at = ? WHERE number IN (SELECT number FROM subtasks"
+        " WHERE status IN (1, 2) AND lost_at IS NULL AND seen_at < ? LIMIT ?)"
+        " RETURNING subtask_id, seen_at",
+        (time.time(), before, most),
+    ).fetchall()
+    for row in rows:
+        record(sql, row["subtask_id"], "lost", {"seconds": round(time.time() - row["seen_at"], 3)})
+    return len(rows)
+
+
 @contextmanager
 def recorded(
     database: Database, subtask_id: str, kind: str, detail: Mapping[str, Any]
