@@ -6,15 +6,11 @@ import asyncio
 import socket
 import struct
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
-
-
-class ConnectionEnded(BaseException):
-    """The connection is ended on purpose; nothing can be sent or received any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +34,18 @@ class Wire:
             raise TypeError("faults can be injected only right behind uvicorn")
         return cls(scope, receive, send, transport)
 
-    def reset(self) -> NoReturn:
+    async def reset(self) -> None:
         """End it as a machine does that crashed: by TCP RST, with all that was not sent yet."""
         connection = self.transport.get_extra_info("socket")
         if connection is not None and not self.transport.is_closing():
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.transport.abort()
-        raise ConnectionEnded
+        await self.until_gone()
 
-    def close(self) -> NoReturn:
+    async def close(self) -> None:
         """End it once all is sent that was written, whatever was announced."""
         self.transport.close()
-        raise ConnectionEnded
+        await self.until_gone()
 
     async def until_gone(self) -> None:
         """Wait for the connection's end. What is received until then is dropped."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from starlette.responses import Response
 from starlette.types import Message
@@ -61,11 +61,7 @@ class Hit:
 async def carry_out(
     injections: Sequence[Injection], call: str, dialect: Dialect, wire: Wire, app: App
 ) -> None:
-    """Let the faults happen to a request, the first one outermost.
-
-    Raises:
-        ConnectionEnded: the connection was ended.
-    """
+    """Let the faults happen to a request, the first one outermost."""
     for injection in reversed(injections):
         hit = Hit(call, injection.seed, dialect)
         app = partial(_FAULTS[type(injection.rule)], injection.rule, hit, app)
@@ -172,7 +168,7 @@ async def _reset(rule: rules.Reset, _hit: Hit, app: App, wire: Wire) -> None:
     while more and received < rule.bytes:
         message = await wire.receive()
         received, more = received + len(message.get("body", b"")), message.get("more_body", False)
-    wire.reset()
+    await wire.reset()
 
 
 async def _hang(rule: rules.Hang, _hit: Hit, app: App, wire: Wire) -> None:
@@ -181,7 +177,7 @@ async def _hang(rule: rules.Hang, _hit: Hit, app: App, wire: Wire) -> None:
         async with asyncio.timeout(rule.seconds):
             await wire.until_gone()
     except TimeoutError:
-        wire.close()
+        await wire.close()
 
 
 async def _truncate(rule: rules.Truncate, _hit: Hit, app: App, wire: Wire) -> None:
@@ -195,22 +191,25 @@ async def _truncate(rule: rules.Truncate, _hit: Hit, app: App, wire: Wire) -> No
 
 
 def _cut(
-    wire: Wire, kept: Callable[[int], int], end: Callable[[], Any]
+    wire: Wire, kept: Callable[[int], int], end: Callable[[], Awaitable[None]]
 ) -> Callable[[Message], Awaitable[None]]:
     """Send so many bytes of the body, and end the connection."""
-    left = 0
+    left, ended = 0, False
 
     async def send(message: Message) -> None:
-        nonlocal left
+        nonlocal left, ended
         if message["type"] == "http.response.start":
             left = kept(_length(message["headers"]))
             await wire.send(message)
+            return
+        if ended:
             return
         body = message.get("body", b"")
         await wire.send({**message, "body": body[:left], "more_body": True})
         left -= len(body)
         if left <= 0 or not message.get("more_body"):
-            end()
+            ended = True
+            await end()
 
     return send
 
@@ -252,7 +251,7 @@ async def _garbage(rule: rules.Garbage, hit: Hit, app: App, wire: Wire) -> None:
             await _answer(wire, answer)
         case "status_line":
             wire.transport.write(hit.random(_RANDOM_BYTES).replace(b"\n", b"") + b"\r\n\r\n")
-            wire.close()
+            await wire.close()
 
 
 async def _expire(_rule: rules.Expire, hit: Hit, app: App, wire: Wire) -> None:
@@ -291,7 +290,7 @@ async def _wrong_etag(rule: rules.WrongEtag, hit: Hit, app: App, wire: Wire) -> 
 
 
 async def _outage(_rule: rules.Outage, _hit: Hit, _app: App, wire: Wire) -> None:
-    wire.reset()
+    await wire.reset()
 
 
 _FAULTS: Final[Mapping[type[rules.Rule], Callable[..., Awaitable[None]]]] = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from plugin_framework.emulator.chaos.connection import ConnectionEnded, Wire
+from plugin_framework.emulator.chaos.connection import Wire
 from plugin_framework.emulator.chaos.engine import Chaos
 from plugin_framework.emulator.chaos.ledger import Ledger
 from plugin_framework.emulator.chaos.requests import (
@@ -38,11 +38,7 @@ class ChaosMiddleware:
         if call is None or not self._chaos.concerns(call):
             await self._app(scope, receive, send)
             return
-        wire = Wire.of(scope, receive, send)
-        try:
-            await self._hit(call, wire)
-        except ConnectionEnded:
-            await wire.until_gone()
+        await self._hit(call, Wire.of(scope, receive, send))
 
     async def _hit(self, call: str, wire: Wire) -> None:
         from plugin_framework.emulator.chaos.faults import carry_out  # noqa: PLC0415 - loaded late
@@ -66,12 +62,13 @@ class ChaosMiddleware:
         async def receive() -> Message:
             message = await wire.receive()
             if self._chaos.is_out(target):
-                wire.reset()
+                await wire.reset()
+                return {"type": "http.disconnect"}
             return message
 
         async def send(message: Message) -> None:
             if self._chaos.is_out(target):
-                wire.reset()
-            await wire.send(message)
+                await wire.reset()
+            await wire.send(message)  # which is dropped where nobody is there any more
 
         return replace(wire, receive=receive, send=send)
