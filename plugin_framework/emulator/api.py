@@ -18,9 +18,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from plugin_framework.emulator.dialects import Dialect
+from plugin_framework.emulator.pending import Upload
 from plugin_framework.emulator.rules import BAD_REQUEST, TOO_LARGE, UNAUTHORIZED, Refused
 from plugin_framework.emulator.store import Store
-from plugin_framework.emulator.uploads import Upload
 from plugin_framework.protocol.models import (
     Heartbeat,
     ResultReport,

@@ -36,7 +36,10 @@ def create_app(
     storage = dialect_named(dialect, bucket, ACCESS_KEY, store.storage_secret)
     api = Api(store, storage, credentials=credentials, url_lifetime=url_lifetime)
     datahub: ASGIApp = Starlette(
-        routes=[*api.routes(), Mount(PREFIX, app=Storage(store.objects, storage))],
+        routes=[
+            *api.routes(),
+            Mount(PREFIX, app=Storage(store.objects, store.parts, store.meter, storage)),
+        ],
         exception_handlers=HANDLERS,
     )
     app = datahub if control is None else Fork(datahub, control)

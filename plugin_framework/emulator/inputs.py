@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from dataclasses import dataclass
 
+from plugin_framework.emulator.backend import Backend
 from plugin_framework.emulator.database import Database
-from plugin_framework.emulator.objects import Blob, place
+from plugin_framework.emulator.pending import Blob
 from plugin_framework.emulator.rules import Refused
 
 
@@ -27,15 +27,15 @@ class Input:
 class Inputs:
     """Keeps them; any number of subtasks may read one."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, backend: Backend) -> None:
         self._database = database
+        self._backend = backend
 
     def add(self, name: str, blob: Blob) -> Input:
         """Keep a blob as the input of that file name."""
-        given = self.register(secrets.token_hex(16), name, blob.size)
-        with self._database.transaction() as sql:
-            place(sql, given.key, blob)
-        return given
+        key = self._backend.new_key()
+        self._backend.adopt(key, blob)
+        return self.register(key, name, blob.size)
 
     def register(self, key: str, name: str, size: int) -> Input:
         """Keep the name of an object that is in storage under ``key``."""

@@ -99,11 +99,24 @@ CREATE TABLE IF NOT EXISTS uploads (
     size INTEGER NOT NULL,
     parts INTEGER NOT NULL,
     multipart INTEGER NOT NULL,
+    chunk INTEGER,                   -- bytes of a part
+    whole TEXT,                      -- the file that parts are written to, each in its place
+    sealed INTEGER NOT NULL DEFAULT 0,      -- whether parts go to files of their own by now
+    store_id TEXT,                   -- a real store's own id of it
+    asked TEXT,                      -- the parts that a real store was asked to complete it with
+    cleared INTEGER NOT NULL DEFAULT 0,     -- whether what came for it was removed again
     completed INTEGER UNIQUE,        -- counts completions, in their order
     manifest TEXT                    -- the parts it was completed with
 );
 CREATE INDEX IF NOT EXISTS uploads_of_subtask ON uploads (subtask_id);
 CREATE INDEX IF NOT EXISTS uploads_by_key ON uploads (key);
+CREATE INDEX IF NOT EXISTS uploads_live ON uploads (subtask_id)
+    WHERE completed IS NULL AND NOT cleared;
+CREATE TABLE IF NOT EXISTS claims (
+    upload_id TEXT NOT NULL,         -- of a part that is being written to its place
+    number INTEGER NOT NULL,
+    PRIMARY KEY (upload_id, number)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parts (
     upload_id TEXT NOT NULL,
     number INTEGER NOT NULL,
@@ -120,8 +133,15 @@ CREATE TABLE IF NOT EXISTS objects (
 ) WITHOUT ROWID;
 """
 
-_BEFORE: Final = "ALTER TABLE subtasks RENAME TO old_subtasks;"
+_BEFORE: Final = """
+ALTER TABLE subtasks RENAME TO old_subtasks;
+ALTER TABLE uploads RENAME TO old_uploads;
+"""
 _AFTER: Final = """
+INSERT INTO uploads (upload_id, subtask_id, key, name, size, parts, multipart, completed, manifest)
+SELECT upload_id, subtask_id, key, name, size, parts, multipart, completed, manifest
+FROM old_uploads;
+DROP TABLE old_uploads;
 INSERT INTO subtasks (number, subtask_id, task_id, status, requested, progress, heartbeat_at,
     seen_at, config, result, final_report, input_key, input_name, created_at, started_at, ended_at)
 SELECT number, subtask_id, task_id, status, requested, progress, heartbeat_at,

@@ -11,24 +11,29 @@ import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from email.utils import formatdate
-from typing import Final
+from pathlib import Path
+from typing import Final, TypeVar
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from plugin_framework.emulator.dialects import Dialect, ObjectStoreError, Request, parse_query
-from plugin_framework.emulator.objects import Blob, BlobWriter, Objects, StoredObject
+from plugin_framework.emulator.meter import CUT_SHORT, Meter, Transfer
+from plugin_framework.emulator.objects import BlobWriter, Objects, StoredObject
+from plugin_framework.emulator.parts import Parts
+from plugin_framework.emulator.pending import Blob
 from plugin_framework.protocol.models import MAXIMUM_PARTS
 
 PREFIX: Final = "/storage"
 BUCKET: Final = "datahub"
 LARGEST_PUT: Final = 5 * 1024**3
 _CHUNK: Final = 1024 * 1024
+_Given = TypeVar("_Given")
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 _PART_NUMBER: Final = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 
@@ -36,8 +41,10 @@ _PART_NUMBER: Final = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 class Storage:
     """The ASGI application below ``/storage``."""
 
-    def __init__(self, objects: Objects, dialect: Dialect) -> None:
+    def __init__(self, objects: Objects, parts: Parts, meter: Meter, dialect: Dialect) -> None:
         self._objects = objects
+        self._parts = parts
+        self._meter = meter
         self._dialect = dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,8 +65,8 @@ class Storage:
         self._dialect.verify(_as_signed(request), time.time())
         key = _key(request)
         if request.method == "GET":
-            stored = await run_in_threadpool(self._objects.find, key)
-            return _get(request, stored, self._dialect.etag(stored.etag))
+            stored = await _in_thread(self._objects.find, key)
+            return _get(request, stored, key, self._dialect.etag(stored.etag), self._meter)
         if request.method == "PUT":
             return await self._put(request, key)
         raise ObjectStoreError(
@@ -67,19 +74,35 @@ class Storage:
         )
 
     async def _put(self, request: HttpRequest, key: str) -> Response:
-        _check_length(request.headers.get("content-length"))
+        size = _length(request.headers.get("content-length"))
         upload_id, number = _part(request)
-        await run_in_threadpool(self._objects.check_writable, key, upload_id)
-        blob = await _receive(request, self._objects.writer())
+        writer = await _in_thread(self._writer, key, upload_id, number, size)
+        transfer = self._meter.begin("put", key, number or None)
         try:
-            if upload_id is None:
-                await run_in_threadpool(self._objects.put, key, blob)
-            else:
-                await run_in_threadpool(self._objects.put_part, key, upload_id, number, blob)
-        except ObjectStoreError:
-            self._objects.discard(blob.blob)
+            blob = await _receive(request, writer, transfer)
+            await _in_thread(self._store, key, upload_id, number, blob)
+        except BaseException as error:
+            problem = error.code if isinstance(error, ObjectStoreError) else CUT_SHORT
+            await _in_thread(self._give_up, writer, transfer, problem)
             raise
+        await _in_thread(self._meter.end, transfer)
         return Response(headers={"ETag": self._dialect.etag(blob.etag)})
+
+    def _give_up(self, writer: BlobWriter, transfer: Transfer, problem: str) -> None:
+        writer.abandon()
+        self._meter.end(transfer, problem)
+
+    def _writer(self, key: str, upload_id: str | None, number: int, size: int) -> BlobWriter:
+        if upload_id is not None:
+            return self._parts.writer(key, upload_id, number, size)
+        self._objects.check_writable(key)
+        return self._objects.writer()
+
+    def _store(self, key: str, upload_id: str | None, number: int, blob: Blob) -> None:
+        if upload_id is None:
+            self._objects.put(key, blob)
+        else:
+            self._parts.put(key, upload_id, number, blob)
 
 
 def _as_signed(request: HttpRequest) -> Request:
@@ -101,7 +124,7 @@ def _key(request: HttpRequest) -> str:
     return key
 
 
-def _check_length(text: str | None) -> None:
+def _length(text: str | None) -> int:
     if text is None:
         raise ObjectStoreError(
             411, "MissingContentLength", "You must provide the Content-Length HTTP header."
@@ -113,6 +136,7 @@ def _check_length(text: str | None) -> None:
             "Your proposed upload exceeds the maximum allowed size",
             {"ProposedSize": text, "MaxSizeAllowed": str(LARGEST_PUT)},
         )
+    return int(text)
 
 
 def _part(request: HttpRequest) -> tuple[str | None, int]:
@@ -135,21 +159,20 @@ def _is_part_number(text: str) -> bool:
     return _PART_NUMBER.fullmatch(text) is not None and int(text) <= MAXIMUM_PARTS
 
 
-async def _receive(request: HttpRequest, writer: BlobWriter) -> Blob:
+async def _receive(request: HttpRequest, writer: BlobWriter, transfer: Transfer) -> Blob:
     """Write the body to a blob: while one chunk is hashed and written, the next is received."""
-    loop = asyncio.get_running_loop()
     written: asyncio.Future[None] | None = None
     try:
         async for chunk in _chunks(request):
             if written is not None:
                 await written
-            written = loop.run_in_executor(None, writer.write, chunk)
+            written = _in_thread(writer.write, chunk)
+            transfer.add(len(chunk))
         if written is not None:
             await written
     except BaseException:
         if written is not None:
             await asyncio.wait({written})  # the thread still holds the file
-        writer.abandon()
         raise
     return writer.finish()
 
@@ -165,7 +188,7 @@ async def _chunks(request: HttpRequest) -> AsyncIterator[bytearray]:
         yield gathered
 
 
-def _get(request: HttpRequest, stored: StoredObject, etag: str) -> Response:
+def _get(request: HttpRequest, stored: StoredObject, key: str, etag: str, meter: Meter) -> Response:
     _check_if_match(request.headers.get("if-match"), etag)
     headers = {
         "Accept-Ranges": "bytes",
@@ -178,7 +201,8 @@ def _get(request: HttpRequest, stored: StoredObject, etag: str) -> Response:
         headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{stored.size}"
     read = range(stored.size) if span is None else span
     headers["Content-Length"] = str(len(read))
-    return StreamingResponse(_read(stored, read), 200 if span is None else 206, headers)
+    status = 200 if span is None else 206
+    return _FileResponse(stored.path, read, key, meter, status, headers)
 
 
 def _check_if_match(wanted: str | None, etag: str) -> None:
@@ -210,15 +234,72 @@ def _range(asked: str | None, size: int) -> range | None:
     return span
 
 
-async def _read(stored: StoredObject, span: range) -> AsyncIterator[bytes]:
-    loop = asyncio.get_running_loop()
-    with stored.path.open("rb", buffering=0) as file:
-        offset = span.start
-        while offset < span.stop:
-            count = min(_CHUNK, span.stop - offset)
-            data = await loop.run_in_executor(None, os.pread, file.fileno(), count, offset)
-            if not data:
-                # Ending the connection is all that is left to say once the headers are out.
-                raise OSError("the object is shorter than it was")
-            offset += len(data)
-            yield data
+class _FileResponse(Response):
+    """Sends part of a file: while one chunk goes out, the next is read."""
+
+    def __init__(
+        self, path: Path, span: range, key: str, meter: Meter, status: int, headers: dict[str, str]
+    ) -> None:
+        super().__init__(None, status, headers)
+        self._path = path
+        self._span = span
+        self._key = key
+        self._meter = meter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, unless nobody is there any more."""
+        del scope
+        left = asyncio.create_task(_until_they_leave(receive))
+        transfer = self._meter.begin("get", self._key)
+        problem = CUT_SHORT
+        try:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status_code,
+                    "headers": self.raw_headers,
+                }
+            )
+            async with aclosing(self._chunks()) as chunks:
+                async for data, more in chunks:
+                    if left.done():
+                        return
+                    await send({"type": "http.response.body", "body": data, "more_body": more})
+                    transfer.add(len(data))
+            problem = ""
+        finally:
+            left.cancel()
+            await _in_thread(self._meter.end, transfer, problem)
+
+    async def _chunks(self) -> AsyncGenerator[tuple[bytes, bool]]:
+        """Each with whether there are more of them; one that is empty where there is nothing."""
+        with self._path.open("rb", buffering=0) as file:
+            offset = self._span.start
+            reading = _in_thread(self._read, file.fileno(), offset)
+            try:
+                while True:
+                    data = await reading
+                    offset += len(data)
+                    more = offset < self._span.stop
+                    if more and not data:
+                        # Ending the connection is all that is left to say once the headers are out.
+                        raise OSError("the object is shorter than it was")
+                    if more:
+                        reading = _in_thread(self._read, file.fileno(), offset)
+                    yield data, more
+                    if not more:
+                        return
+            finally:
+                await asyncio.wait({reading})  # the thread still holds the file
+
+    def _read(self, fd: int, offset: int) -> bytes:
+        return os.pread(fd, min(_CHUNK, self._span.stop - offset), offset)
+
+
+async def _until_they_leave(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _in_thread(call: Callable[..., _Given], *arguments: object) -> asyncio.Future[_Given]:
+    return asyncio.get_running_loop().run_in_executor(None, call, *arguments)

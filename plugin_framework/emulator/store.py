@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
@@ -12,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from plugin_framework.emulator import listing
+from plugin_framework.emulator.backend import Backend, LocalBackend
 from plugin_framework.emulator.chaos import Ledger
 from plugin_framework.emulator.database import Database
 from plugin_framework.emulator.inputs import Input, Inputs
 from plugin_framework.emulator.logs import LONGEST_REASON, LogLine, add_lines, lines_of
 from plugin_framework.emulator.meter import Meter
 from plugin_framework.emulator.objects import Objects
+from plugin_framework.emulator.parts import Parts
 from plugin_framework.emulator.reports import Reports
 from plugin_framework.emulator.rules import Refused
 from plugin_framework.emulator.subtasks import (
@@ -69,9 +70,11 @@ class Store:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._database = Database(state_dir / "datahub.sqlite3")
         self.objects = Objects(self._database, state_dir / "objects")
-        self.uploads = Uploads(self._database, self.objects, minimum_part)
+        self.parts = Parts(self._database, self.objects)
+        self.backend: Backend = LocalBackend(self._database, self.objects, self.parts, minimum_part)
+        self.uploads = Uploads(self._database, self.backend)
         self.reports = Reports(self._database)
-        self.inputs = Inputs(self._database)
+        self.inputs = Inputs(self._database, self.backend)
         self.meter = Meter(self._database)
         self.faults = Ledger(self._database)
 
@@ -145,8 +148,9 @@ class Store:
             return self.inputs.find(given, name)
         if given is None:
             return None
-        blob = self.objects.link(given)
-        return Input(secrets.token_hex(16), name or given.name, given.stat().st_size, blob)
+        key = self.backend.new_key()
+        blob = self.backend.take(key, given)
+        return Input(key, name or given.name, given.stat().st_size, blob)
 
     def subtask(self, subtask_id: str) -> Subtask:
         """The subtask as it is now.

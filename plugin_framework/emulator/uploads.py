@@ -1,4 +1,4 @@
-"""Uploads as Datahub keeps them: begun, sent to storage, completed (PROTOCOL.md, 1.1 to 1.3)."""
+"""Begins and completes uploads, wherever their bytes go (PROTOCOL.md, 1.1 to 1.3)."""
 
 from __future__ import annotations
 
@@ -6,79 +6,70 @@ import json
 import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
 
+from plugin_framework.emulator.backend import Backend
 from plugin_framework.emulator.database import Database
-from plugin_framework.emulator.objects import Blob, Objects, place
+from plugin_framework.emulator.pending import LIVE, Upload, insert
 from plugin_framework.emulator.rules import BAD_REQUEST, Refused
 from plugin_framework.emulator.subtasks import find, find_open, record, recorded
-from plugin_framework.protocol.models import (
-    MAXIMUM_PARTS,
-    CompletedPart,
-    UploadCompletion,
-    UploadRequest,
-)
+from plugin_framework.protocol.models import MAXIMUM_PARTS, UploadCompletion, UploadRequest
 
+_DEAD: Final = f"""
+SELECT uploads.* FROM uploads JOIN subtasks USING (subtask_id) WHERE {LIVE} AND status >= 3
+"""  # noqa: S608 - a constant
 
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """An upload to ``key``; ``size`` in bytes, ``manifest`` what it was completed with."""
-
-    upload_id: str
-    subtask_id: str
-    key: str
-    name: str
-    size: int
-    parts: int
-    multipart: bool
-    manifest: str | None = None
-
-    @classmethod
-    def of(cls, row: sqlite3.Row) -> Upload:
-        """Read a row of the table."""
-        return cls(
-            upload_id=row["upload_id"],
-            subtask_id=row["subtask_id"],
-            key=row["key"],
-            name=row["name"],
-            size=row["size"],
-            parts=row["parts"],
-            multipart=bool(row["multipart"]),
-            manifest=row["manifest"],
-        )
+_STRIPES: Final = 64
+"""Completions of different uploads at once, mostly."""
 
 
 class Uploads:
-    """Begins and completes uploads."""
+    """Keeps the book of uploads; ``backend`` has their bytes."""
 
-    def __init__(self, database: Database, objects: Objects, minimum_part: int) -> None:
+    def __init__(self, database: Database, backend: Backend) -> None:
         self._database = database
-        self._objects = objects
-        self._minimum_part = minimum_part
-        self._completing = threading.Lock()
+        self._backend = backend
+        self._completing = [threading.Lock() for _ in range(_STRIPES)]
 
     def begin(self, request: UploadRequest) -> Upload:
         """Begin an upload under a key of its own.
 
         Raises:
-            Refused: unknown or ended subtask; with code 400 for what no upload can be.
+            Refused: unknown or ended subtask; with code 400 for what no upload can be, and with
+                500 where the store does not answer.
         """
         _check_request(request)
         upload = Upload(
             upload_id=f"upload_{secrets.token_hex(12)}",
             subtask_id=request.subtask_id,
-            key=secrets.token_hex(16),
+            key=self._backend.new_key(),
             name=request.file_name,
             size=request.file_size,
             parts=_part_count(request),
             multipart=request.chunk_size is not None,
+            chunk=request.chunk_size,
         )
         detail = {"name": upload.name, "size": upload.size, "parts": upload.parts}
-        with recorded(self._database, upload.subtask_id, "upload_init", detail) as sql:
-            find_open(sql, upload.subtask_id)
-            _insert(sql, upload)
+        upload = self._begun(upload, detail)
+        try:
+            with recorded(self._database, upload.subtask_id, "upload_init", detail) as sql:
+                find_open(sql, upload.subtask_id)
+                insert(sql, upload)
+        except Refused:
+            self._backend.abort(upload)
+            raise
         return upload
+
+    def _begun(self, upload: Upload, detail: dict[str, object]) -> Upload:
+        """The same, begun at the store: outside of any transaction, for that may take a while."""
+        try:
+            return replace(upload, store_id=self._backend.begin(upload))
+        except Refused as refused:
+            with self._database.transaction() as sql:
+                record(sql, upload.subtask_id, "upload_init", detail, refused)
+            raise
 
     def complete(self, completion: UploadCompletion, etag: Callable[[str], str] = str) -> str:
         """Make the object out of its parts, and return its key. A repeat is answered the same.
@@ -89,8 +80,8 @@ class Uploads:
             Refused: another upload's or subtask's, or parts that are not what is stored.
         """
         try:
-            # One at a time: a second completion of the same upload must find the first one's work.
-            with self._completing:
+            # A second completion of the same upload must find the first one's work.
+            with self._completing[hash(completion.upload_id) % _STRIPES]:
                 return self._complete(completion, etag)
         except Refused as refused:
             detail = {"upload_id": completion.upload_id}
@@ -105,19 +96,40 @@ class Uploads:
             if upload.manifest is not None:
                 return _repeated(upload, manifest)
             find_open(sql, upload.subtask_id)
-            stored = _stored(sql, upload)
-        _check_parts(upload, [etag(part.etag) for part in stored], completion.parts)
-        _check_sizes(upload, [part.size for part in stored], self._minimum_part)
-        # Outside the transaction: a large file takes seconds, and heartbeats must not wait for it.
-        whole = self._objects.join(stored) if upload.multipart else stored[0]
-        with self._database.transaction() as sql:
-            find_open(sql, upload.subtask_id)
-            if _stored(sql, upload) != stored:
-                raise Refused("a part was replaced while the upload was completed")
-            _finish(sql, upload, whole, manifest)
-        for part in stored[1:]:
-            self._objects.discard(part.blob)
+        # Outside of the transaction: a store takes seconds, and heartbeats must not wait for it.
+        gathered = self._backend.gather(upload, completion.parts, etag)
+        try:
+            with self._database.transaction() as sql:
+                find_open(sql, upload.subtask_id)
+                self._backend.settle(sql, upload, gathered)
+                _finish(sql, upload, manifest)
+        except Refused:
+            self._backend.undo(upload, gathered)
+            raise
+        self._backend.tidy(upload, gathered)
         return upload.key
+
+    def clear(self) -> None:
+        """Remove from storage what came for uploads that can no longer be completed.
+
+        What a store does not let go of now is tried again at the next call.
+        """
+        for upload in self._dead():
+            # First, so that nothing more comes for it.
+            self._mark(upload, cleared=True)
+            try:
+                self._backend.abort(upload)
+            except Refused:
+                self._mark(upload, cleared=False)
+
+    def _dead(self) -> list[Upload]:
+        with self._database.transaction() as sql:
+            return [Upload.of(row) for row in sql.execute(_DEAD)]
+
+    def _mark(self, upload: Upload, *, cleared: bool) -> None:
+        query = "UPDATE uploads SET cleared = ? WHERE upload_id = ?"
+        with self._database.transaction() as sql:
+            sql.execute(query, (cleared, upload.upload_id))
 
 
 def _check_request(request: UploadRequest) -> None:
@@ -131,22 +143,6 @@ def _part_count(request: UploadRequest) -> int:
     if request.chunk_size is None:
         return 1
     return max(1, -(-request.file_size // request.chunk_size))
-
-
-def _insert(sql: sqlite3.Connection, upload: Upload) -> None:
-    sql.execute(
-        "INSERT INTO uploads (upload_id, subtask_id, key, name, size, parts, multipart)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            upload.upload_id,
-            upload.subtask_id,
-            upload.key,
-            upload.name,
-            upload.size,
-            upload.parts,
-            upload.multipart,
-        ),
-    )
 
 
 def _find(sql: sqlite3.Connection, completion: UploadCompletion) -> Upload:
@@ -166,40 +162,11 @@ def _repeated(upload: Upload, manifest: str) -> str:
     return upload.key
 
 
-def _stored(sql: sqlite3.Connection, upload: Upload) -> list[Blob]:
-    """What storage holds of the upload, by part number; a gap ends the list."""
-    if upload.multipart:
-        query = "SELECT * FROM parts WHERE upload_id = ? ORDER BY number"
-        rows = sql.execute(query, (upload.upload_id,)).fetchall()
-        rows = [row for place, row in enumerate(rows, 1) if row["number"] == place]
-    else:
-        rows = sql.execute("SELECT * FROM objects WHERE key = ?", (upload.key,)).fetchall()
-    return [Blob(row["blob"], row["size"], row["etag"]) for row in rows]
-
-
-def _check_parts(upload: Upload, etags: Sequence[str], given: Sequence[CompletedPart]) -> None:
-    if [part.index for part in given] != list(range(1, upload.parts + 1)):
-        raise Refused(f"InvalidPartOrder: parts must be 1 to {upload.parts}, in order")
-    for part in given:
-        if part.index > len(etags) or etags[part.index - 1] != part.etag:
-            raise Refused(f"InvalidPart: part {part.index} is missing or has another ETag")
-
-
-def _check_sizes(upload: Upload, sizes: Sequence[int], minimum: int) -> None:
-    if any(size < minimum for size in sizes[: upload.parts - 1]):
-        raise Refused(f"EntityTooSmall: a part but the last is smaller than {minimum} bytes")
-    if sum(sizes) != upload.size:
-        raise Refused(f"the parts hold {sum(sizes)} bytes; file_size said {upload.size}")
-
-
-def _finish(sql: sqlite3.Connection, upload: Upload, whole: Blob, manifest: str) -> None:
-    place(sql, upload.key, whole)
-    sql.execute("DELETE FROM parts WHERE upload_id = ?", (upload.upload_id,))
-    sql.execute(
-        "UPDATE uploads SET manifest = ?, completed = (SELECT COALESCE(MAX(completed), 0) + 1"
-        " FROM uploads)"
-        " WHERE upload_id = ?",
-        (manifest, upload.upload_id),
+def _finish(sql: sqlite3.Connection, upload: Upload, manifest: str) -> None:
+    query = (
+        "UPDATE uploads SET manifest = ?,"
+        " completed = (SELECT COALESCE(MAX(completed), 0) + 1 FROM uploads) WHERE upload_id = ?"
     )
+    sql.execute(query, (manifest, upload.upload_id))
     detail = {"name": upload.name, "size": upload.size, "parts": upload.parts}
     record(sql, upload.subtask_id, "upload", detail)

@@ -22,7 +22,8 @@ from plugin_framework.emulator.local_api.answers import (
     get,
     path_of,
 )
-from plugin_framework.emulator.objects import Blob, BlobWriter
+from plugin_framework.emulator.objects import BlobWriter
+from plugin_framework.emulator.pending import Blob
 from plugin_framework.emulator.store import Store
 
 LONGEST_NAME: Final = 255
