@@ -1,0 +1,151 @@
+// The plugins that there are, to choose one of; services can be added and removed.
+
+import { get, send } from "/page/api.js";
+import { button, h, show, text } from "/page/dom.js";
+import { plural } from "/page/format.js";
+
+const AGAIN = 5000; // milliseconds after which health is asked for again
+
+export class PluginChoice {
+  chosen = "";
+  #plugins = [];
+  #drawn = "";
+  #list = h("div", { class: "plugins" });
+  #problem = h("p", { class: "problem", role: "alert", hidden: true });
+  #found = h("p", { class: "hint", role: "status" });
+
+  constructor(choose) {
+    this.choose = choose;
+    const legend = h("legend", { class: "unseen" }, "Plugin");
+    this.element = h(
+      "div",
+      {},
+      h("fieldset", { class: "bare" }, legend, this.#list),
+      this.#adding(),
+    );
+    this.timer = setInterval(() => this.refresh(), AGAIN);
+  }
+
+  close() {
+    clearInterval(this.timer);
+  }
+
+  async refresh() {
+    try {
+      this.show(await get("/local/plugins"));
+    } catch (error) {
+      this.#fail(error.message);
+    }
+  }
+
+  show(plugins) {
+    this.#plugins = plugins;
+    const drawn = JSON.stringify(plugins);
+    if (drawn === this.#drawn) return;
+    this.#drawn = drawn;
+    const held = document.activeElement?.closest(".plugins") && document.activeElement.value;
+    const none = h(
+      "p",
+      { class: "none" },
+      "No plugin yet. Add the address of a service that runs.",
+    );
+    this.#list.replaceChildren(
+      ...(plugins.length ? plugins.map((one) => this.#entry(one)) : [none]),
+    );
+    const usable = plugins.filter(({ healthy }) => healthy);
+    const isThere = plugins.some(({ name }) => name === this.chosen);
+    if (!isThere && usable.length) this.#choose(usable[0].name);
+    else if (!isThere) this.#choose("");
+    if (held) this.#list.querySelector(`input[value="${CSS.escape(held)}"]`)?.focus();
+  }
+
+  #choose(name) {
+    this.chosen = name;
+    for (const radio of this.#list.querySelectorAll("input")) radio.checked = radio.value === name;
+    this.choose(name);
+  }
+
+  #entry({ name, version, service, healthy, problem }) {
+    const id = `plugin-${CSS.escape(name)}`;
+    const radio = h("input", {
+      type: "radio",
+      name: "plugin",
+      id,
+      value: name,
+      "aria-describedby": `${id}-of`,
+      prop: { checked: name === this.chosen },
+      on: { change: () => this.#choose(name) },
+    });
+    const label = h(
+      "label",
+      { for: id },
+      h("strong", {}, name),
+      " ",
+      h("small", {}, version ?? ""),
+    );
+    const why = healthy ? "" : `Not healthy: ${problem || "it says nothing"}`;
+    const of = h("span", { class: "of", id: `${id}-of` }, h("span", {}, service));
+    if (why) of.append(h("span", { class: "why" }, why));
+    const remove = button("Remove", () => this.#remove(service), {
+      class: "small quiet",
+      "aria-label": `Remove the service ${service}`,
+    });
+    return h("div", { class: "choice", "data-healthy": String(healthy) }, radio, label, of, remove);
+  }
+
+  async #remove(service) {
+    try {
+      await send("DELETE", `/local/services?${new URLSearchParams({ url: service })}`);
+      this.#fail("");
+      await this.refresh();
+    } catch (error) {
+      this.#fail(error.message);
+    }
+  }
+
+  #adding() {
+    const url = h("input", {
+      type: "url",
+      id: "service-url",
+      placeholder: "http://127.0.0.1:8766",
+      autocomplete: "off",
+      spellcheck: "false",
+    });
+    const submit = async (event) => {
+      event.preventDefault();
+      if (await this.#add(url.value.trim())) url.value = "";
+    };
+    const label = h("label", { for: "service-url" }, "Add a service by its address");
+    const add = h("button", { type: "submit" }, "Add");
+    const line = h("div", { class: "joined" }, url, add);
+    const form = { class: "add", novalidate: true, on: { submit } };
+    return h("form", form, label, line, this.#problem, this.#found);
+  }
+
+  async #add(url) {
+    if (!url) {
+      this.#fail("Give the address of a service, such as http://127.0.0.1:8766.");
+      return false;
+    }
+    text(this.#found, "Asking the service\u2026");
+    try {
+      const found = await send("POST", "/local/services", { url });
+      this.#fail("");
+      text(this.#found, `Found ${plural(found.length, "plugin")}.`);
+      this.chosen = found[0]?.name ?? this.chosen;
+      this.#drawn = "";
+      await this.refresh();
+      this.#choose(this.chosen);
+      return true;
+    } catch (error) {
+      text(this.#found, "");
+      this.#fail(error.message);
+      return false;
+    }
+  }
+
+  #fail(message) {
+    text(this.#problem, message);
+    show(this.#problem, Boolean(message));
+  }
+}
