@@ -9,6 +9,8 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from plugin_framework.emulator.api import HANDLERS, Api, Credentials
+from plugin_framework.emulator.chaos import Chaos
+from plugin_framework.emulator.chaos.middleware import ChaosMiddleware
 from plugin_framework.emulator.dialects import Bucket, dialect_named
 from plugin_framework.emulator.doorkeeper import Doorkeeper, is_page
 from plugin_framework.emulator.storage import BUCKET, PREFIX, Storage
@@ -25,12 +27,13 @@ def create_app(
     public_url: str,
     dialect: str = "s3",
     control: ASGIApp | None = None,
+    chaos: Chaos | None = None,
 ) -> ASGIApp:
     """The API and the storage over ``store``, and ``control`` beside them.
 
     Without ``credentials`` no signature is asked for. ``url_lifetime`` is in seconds;
     ``public_url`` is the address this is served at, of which presigned URLs are made;
-    ``dialect`` is one of ``DIALECTS``.
+    ``dialect`` is one of ``DIALECTS``; ``chaos`` is what goes wrong.
     """
     bucket = Bucket(f"{public_url.rstrip('/')}{PREFIX}/{BUCKET}")
     storage = dialect_named(dialect, bucket, ACCESS_KEY, store.storage_secret)
@@ -42,6 +45,8 @@ def create_app(
         ],
         exception_handlers=HANDLERS,
     )
+    if chaos is not None:
+        datahub = ChaosMiddleware(datahub, chaos=chaos, ledger=store.faults, dialect=storage)
     app = datahub if control is None else Fork(datahub, control)
     return Doorkeeper(app, public_url=public_url)
 

@@ -114,6 +114,8 @@ class Chaos:
         Raises:
             ConfigurationError: with a line for each mistake.
         """
+        if given == {}:
+            return cls()
         from plugin_framework.emulator.chaos.reading import read  # noqa: PLC0415 - see above
 
         return cls(read(given))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -19,15 +20,15 @@ if TYPE_CHECKING:
 SIGNATURE: Final = "D-SIGNATURE"
 
 
-class ChaosTransport(httpx.BaseTransport):
-    """What create_task and manage_task go through: ``httpx.Client(transport=...)``."""
+class ChaosTransport(httpx.AsyncBaseTransport):
+    """What create_task and manage_task go through: ``httpx.AsyncClient(transport=...)``."""
 
-    def __init__(self, inner: httpx.BaseTransport, chaos: Chaos, ledger: Ledger) -> None:
+    def __init__(self, inner: httpx.AsyncBaseTransport, chaos: Chaos, ledger: Ledger) -> None:
         self._inner = inner
         self._chaos = chaos
         self._ledger = ledger
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request, or let happen to it what is to happen.
 
         Raises:
@@ -35,65 +36,76 @@ class ChaosTransport(httpx.BaseTransport):
         """
         call = request.url.path.rpartition("/")[2]
         if call not in SERVICE or not self._chaos.concerns(call):
-            return self._inner.handle_request(request)
+            return await self._inner.handle_async_request(request)
         clues = Clues(call, request.method, subtask=_subtask(request))
-        _target, injections = self._ledger.decide(self._chaos, clues)
-        return self._through(request, injections)
+        decided = await asyncio.to_thread(self._ledger.decide, self._chaos, clues)
+        return await self._through(request, decided[1])
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the connections."""
-        self._inner.close()
+        await self._inner.aclose()
 
-    def _through(self, request: httpx.Request, injections: list[Injection]) -> httpx.Response:
-        if not injections:
-            return self._inner.handle_request(request)
-        rule, rest = injections[0].rule, injections[1:]
-        if rule.fault_name == "delay":
-            return self._delayed(request, rule, rest)  # type: ignore[arg-type]  # as named
-        if rule.fault_name == "drop":
-            return self._dropped(request, rule)  # type: ignore[arg-type]  # as named
-        if rule.fault_name == "repeat":
-            answer = self._through(request, rest)
-            answer.read()
-            self._inner.handle_request(request).close()
-            return answer
-        spoilt = httpx.Request(
-            request.method, request.url, headers=request.headers, content=request.read()
-        )
-        spoilt.extensions = request.extensions
-        spoilt.headers[SIGNATURE] = _spoilt(request.headers.get(SIGNATURE, ""))
-        return self._through(spoilt, rest)
-
-    def _delayed(
-        self, request: httpx.Request, rule: Delay, rest: list[Injection]
+    async def _through(
+        self, request: httpx.Request, injections: Sequence[Injection]
     ) -> httpx.Response:
-        wait = threading.Event().wait
+        if not injections:
+            return await self._inner.handle_async_request(request)
+        rule, rest = injections[0].rule, injections[1:]
+        match rule.fault_name:
+            case "delay":
+                return await self._delayed(request, rule, rest)  # type: ignore[arg-type]  # as named
+            case "drop":
+                return await self._dropped(request, rule)  # type: ignore[arg-type]  # as named
+            case "repeat":
+                answer = await self._through(request, rest)
+                await answer.aread()
+                await _emptied(await self._inner.handle_async_request(request))
+                return answer
+            case _:
+                return await self._through(_spoilt(request), rest)
+
+    async def _delayed(
+        self, request: httpx.Request, rule: Delay, rest: Sequence[Injection]
+    ) -> httpx.Response:
         if rule.at == "request":
-            wait(rule.seconds)
-        answer = self._through(request, rest)
-        if rule.at != "request":
-            answer.read()
-            wait(rule.seconds)
+            await asyncio.sleep(rule.seconds)
+            return await self._through(request, rest)
+        answer = await self._through(request, rest)
+        await answer.aread()
+        await asyncio.sleep(rule.seconds)
         return answer
 
-    def _dropped(self, request: httpx.Request, rule: Drop) -> httpx.Response:
-        if rule.applied:
-            answer = self._inner.handle_request(request)
-            answer.read()
-            answer.close()
-            raise httpx.ReadError("the answer was dropped on purpose", request=request)
-        raise httpx.ConnectError("the call was dropped on purpose", request=request)
+    async def _dropped(self, request: httpx.Request, rule: Drop) -> httpx.Response:
+        if not rule.applied:
+            raise httpx.ConnectError("the call was dropped on purpose", request=request)
+        await _emptied(await self._inner.handle_async_request(request))
+        raise httpx.ReadError("the answer was dropped on purpose", request=request)
+
+
+async def _emptied(answer: httpx.Response) -> None:
+    """Read an answer that nobody wants, so that its connection is free again."""
+    await answer.aread()
+    await answer.aclose()
 
 
 def _subtask(request: httpx.Request) -> str:
     try:
-        given = json.loads(request.read())
+        given = json.loads(request.content)
     except ValueError:
         return ""
     value = given.get("subtask_id") if isinstance(given, dict) else None
     return value if isinstance(value, str) else ""
 
 
-def _spoilt(signature: str) -> str:
-    """Another signature of the same form."""
-    return ("1" if signature[:1] == "0" else "0") + signature[1:]
+def _spoilt(request: httpx.Request) -> httpx.Request:
+    """The same with another signature of the same form."""
+    signature = request.headers.get(SIGNATURE, "")
+    digit = "1" if signature[:1] == "0" else "0"
+    headers = {**request.headers, SIGNATURE: digit + signature[1:]}
+    return httpx.Request(
+        request.method,
+        request.url,
+        headers=headers,
+        content=request.content,
+        extensions=request.extensions,
+    )

@@ -21,6 +21,7 @@ from plugin_framework.errors import ConfigurationError
 _SHOWN_CHARACTERS: Final = 60
 _LARGEST_FILE: Final = 1024 * 1024
 _FIELDS: Final = ("seed", "rules")
+_REPORTED: Final = "counters"  # what Chaos.as_json says besides, so that it may be handed back
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def read(given: object, where: str = "chaos") -> RuleSet:
     problems = [
         f"{where}: {_shown(name)}: no such field{_nearest(name, _FIELDS)}"
         for name in given
-        if name not in _FIELDS
+        if name not in (*_FIELDS, _REPORTED)
     ]
     seed, listed = given.get("seed", 0), given.get("rules", [])
     if type(seed) is not int:

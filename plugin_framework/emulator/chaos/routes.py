@@ -25,7 +25,7 @@ def routes(chaos: Chaos) -> list[Route]:
     """
 
     async def get(_request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(_described, chaos))
+        return _answer(await run_in_threadpool(_described, chaos))
 
     async def put(request: Request) -> Response:
         body = bytearray()
@@ -38,17 +38,21 @@ def routes(chaos: Chaos) -> list[Route]:
             await run_in_threadpool(_set, chaos, bytes(body), keep=keep)
         except ConfigurationError as error:
             return _refused(400, list(error.problems))
-        return JSONResponse(chaos.as_json())
+        return _answer(chaos.as_json())
 
     async def delete(_request: Request) -> Response:
         chaos.clear()
-        return JSONResponse(chaos.as_json())
+        return _answer(chaos.as_json())
 
     return [
         Route(PATH, get, methods=["GET"]),
         Route(PATH, put, methods=["PUT"]),
         Route(PATH, delete, methods=["DELETE"]),
     ]
+
+
+def _answer(content: object, status: int = 200) -> Response:
+    return JSONResponse(content, status, {"Cache-Control": "no-store"})
 
 
 def _described(chaos: Chaos) -> dict[str, object]:
@@ -67,4 +71,4 @@ def _set(chaos: Chaos, body: bytes, *, keep: bool) -> None:
 
 
 def _refused(status: int, problems: list[str]) -> Response:
-    return JSONResponse({"error": problems[0], "problems": problems}, status)
+    return _answer({"error": problems[0], "problems": problems}, status)
