@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
+from plugin_framework.emulator.chaos import Chaos
 from plugin_framework.emulator.settings import ServerSettings
 from plugin_framework.emulator.store import Store
 
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 class Control:
     """The ASGI application of the page and of ``/local/``; ``url`` is where it is served."""
 
-    def __init__(self, settings: ServerSettings, store: Store, url: str) -> None:
+    def __init__(self, settings: ServerSettings, store: Store, chaos: Chaos, url: str) -> None:
         self._settings = settings
         self._store = store
         self._url = url
+        self._chaos = chaos
         self._lock = threading.Lock()
         self._made: LocalApi | None = None
 
@@ -40,7 +42,7 @@ class Control:
         from plugin_framework.emulator.local_api import LocalApi  # noqa: PLC0415 - see above
 
         with self._lock:
-            made = self._made or LocalApi(self._settings, self._store, self._url)
+            made = self._made or LocalApi(self._settings, self._store, self._chaos, self._url)
             self._made = made
             return made
 

@@ -19,6 +19,8 @@ from starlette.types import ASGIApp
 
 from plugin_framework.emulator.api import Credentials
 from plugin_framework.emulator.app import create_app
+from plugin_framework.emulator.chaos import Chaos
+from plugin_framework.emulator.chaos.remote import get_rules, put_rules
 from plugin_framework.emulator.control import Control
 from plugin_framework.emulator.dialects import check_name
 from plugin_framework.emulator.listening import listen, url_of
@@ -53,11 +55,12 @@ class Server:
             store = Store(self._settings.state_dir)
             made.callback(store.close)
             store.objects.sweep()
-            control = Control(self._settings, store, self.url)
+            chaos = Chaos.from_json(self._settings.chaos or {})
+            control = Control(self._settings, store, chaos, self.url)
             made.callback(control.close)
             if self._settings.whole:
                 control.make()
-            self._uvicorn = _Uvicorn(self._app(store, control), control)
+            self._uvicorn = _Uvicorn(self._app(store, control, chaos), control)
             if self._stopped.is_set():
                 self._uvicorn.should_exit = True
             self._uvicorn.run(sockets=[self._listener])
@@ -69,7 +72,7 @@ class Server:
         if self._uvicorn is not None:
             self._uvicorn.should_exit = True
 
-    def _app(self, store: Store, control: Control) -> ASGIApp:
+    def _app(self, store: Store, control: Control, chaos: Chaos) -> ASGIApp:
         return create_app(
             store,
             credentials=self._settings.credentials,
@@ -77,6 +80,7 @@ class Server:
             public_url=self.url,
             dialect=self._settings.dialect,
             control=control,
+            chaos=chaos,
         )
 
 
@@ -130,6 +134,7 @@ class Emulator:
         check_name(dialect)
         if (key is None) != (secret is None):
             raise ValueError("key and secret go together")
+        Chaos.from_json(chaos or {})
         self._settings = ServerSettings(
             state_dir=state_dir,
             port=port,
@@ -166,6 +171,21 @@ class Emulator:
         """End the server."""
         self.stop()
         self.store.close()
+
+    def set_chaos(self, rules: Mapping[str, Any] | None, *, keep: bool = False) -> None:
+        """Let things go wrong as ``rules`` say from now on; None: nothing any more.
+
+        They are as in a file. With ``keep``, those that stay as they were go on counting.
+
+        Raises:
+            ConfigurationError: with a line for each mistake; nothing is changed then.
+        """
+        put_rules(self.url, rules, keep=keep)
+
+    @property
+    def chaos(self) -> dict[str, Any]:
+        """The rules in force, and under ``counters`` how many requests each has hit."""
+        return get_rules(self.url)
 
     def stop(self) -> None:
         """End the server; the store stays readable."""

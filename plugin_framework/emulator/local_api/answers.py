@@ -55,14 +55,19 @@ def answer(content: Any, status: int = 200) -> Response:
     return JSONResponse(content, status, dict(NO_STORE))
 
 
-def get(path: str, handle: Callable[[Request], Any]) -> Route:
+def get(path: str, handle: Callable[[Request], Any], *, method: str = "GET") -> Route:
     """A route that answers what ``handle``, which may take its time, makes of the request."""
 
     async def endpoint(request: Request) -> Response:
         made = await run_in_threadpool(handle, request)
         return made if isinstance(made, Response) else answer(made)
 
-    return Route(path, endpoint, methods=["GET"])
+    return Route(path, endpoint, methods=[method])
+
+
+def delete(path: str, handle: Callable[[Request], Any]) -> Route:
+    """The same for what is to be there no longer."""
+    return get(path, handle, method="DELETE")
 
 
 def post(path: str, handle: Callable[[Request, bytes], Any], *, status: int = 200) -> Route:
@@ -126,8 +131,7 @@ async def _problem(_request: Request, error: Exception) -> Response:
 
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    unknown = error.message.startswith("unknown ")
-    status = NOT_FOUND if unknown else CONFLICT if error.code < BAD_REQUEST else error.code
+    status = error.code if error.code >= BAD_REQUEST else CONFLICT
     return answer({"error": " ".join(error.message.split())}, status)
 
 

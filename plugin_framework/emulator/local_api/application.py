@@ -15,10 +15,13 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from plugin_framework._version import __version__
+from plugin_framework.emulator.chaos import Chaos
+from plugin_framework.emulator.chaos.routes import routes
 from plugin_framework.emulator.local_api.answers import (
     HANDLERS,
     MARK,
     NO_STORE,
+    NOT_FOUND,
     Problem,
     answer,
     get,
@@ -26,8 +29,12 @@ from plugin_framework.emulator.local_api.answers import (
 )
 from plugin_framework.emulator.local_api.files import Files
 from plugin_framework.emulator.local_api.hub import Client, Hub
+from plugin_framework.emulator.local_api.openapi import document
+from plugin_framework.emulator.local_api.plugins import Plugins
 from plugin_framework.emulator.local_api.tasks import Tasks
 from plugin_framework.emulator.page import page_routes
+from plugin_framework.emulator.platform import Platform
+from plugin_framework.emulator.rules import Refused
 from plugin_framework.emulator.settings import ServerSettings
 from plugin_framework.emulator.store import Store
 
@@ -41,10 +48,12 @@ class LocalApi:
         app: what to serve.
     """
 
-    def __init__(self, settings: ServerSettings, store: Store, url: str) -> None:
+    def __init__(self, settings: ServerSettings, store: Store, chaos: Chaos, url: str) -> None:
         self._settings = settings
         self._store = store
+        self._chaos = chaos
         self._url = url
+        self._platform = Platform(store, settings.credentials, lost_after=settings.lost_after)
         self._hub = Hub(store)
         store.meter.records = True
         self.app: ASGIApp = Starlette(
@@ -52,7 +61,9 @@ class LocalApi:
             middleware=[Middleware(Guard)],
             exception_handlers=HANDLERS,
         )
-        self.app.router.redirect_slashes = False
+        self._platform.start()
+        for service in settings.services:
+            self._platform.expect_service(service)
 
     def _routes(self) -> list[BaseRoute]:
         return [
@@ -60,7 +71,10 @@ class LocalApi:
             get("/local/info", self._info),
             Route("/local/stream", self._stream, methods=["GET"]),
             *Files(self._store).routes(),
-            *Tasks(self._store).routes(),
+            *Tasks(self._store, self._platform).routes(),
+            *Plugins(self._platform).routes(),
+            *routes(self._chaos),
+            get("/openapi.json", self._document),
         ]
 
     def _info(self, _request: Request) -> dict[str, Any]:
@@ -75,6 +89,9 @@ class LocalApi:
             "page": "/",
         }
 
+    def _document(self, _request: Request) -> dict[str, Any]:
+        return document(self._url, signed=self._settings.credentials is not None)
+
     async def _stream(self, request: Request) -> Response:
         # Whoever fetches a list once this has begun to answer misses nothing between the two.
         client = await run_in_threadpool(self._client, request)
@@ -87,7 +104,7 @@ class LocalApi:
         newest = self._store.revision
         task = request.query_params.get("task")
         if task is not None:
-            self._store.subtask(task)
+            self._check(task)
         client = Client(
             revision=min(newest, number(request, "since", newest)),
             task=task,
@@ -103,12 +120,19 @@ class LocalApi:
             client.revision = min(newest, client.revision)
         return client
 
+    def _check(self, task: str) -> None:
+        try:
+            self._store.subtask(task)
+        except Refused:
+            raise Problem("there is no such task", NOT_FOUND) from None
+
     def end_streams(self) -> None:
         """End the streams. For the event loop's thread."""
         self._hub.end()
 
     def close(self) -> None:
         """Leave nothing running."""
+        self._platform.close()
 
 
 class Guard:

@@ -22,6 +22,7 @@ from plugin_framework.emulator.local_api.answers import (
     get,
     path_of,
 )
+from plugin_framework.emulator.local_api.tasks import subtask_of
 from plugin_framework.emulator.objects import BlobWriter
 from plugin_framework.emulator.pending import Blob
 from plugin_framework.emulator.store import Store
@@ -80,7 +81,7 @@ class Files:
         return answer({"input": given.key, "size": given.size}, 201)
 
     def _outputs(self, request: Request) -> list[dict[str, Any]]:
-        subtask_id = self._store.subtask(request.path_params["id"]).subtask_id
+        subtask_id = subtask_of(self._store, request).subtask_id
         return [
             {
                 "number": output.number,
@@ -92,14 +93,14 @@ class Files:
         ]
 
     def _output(self, request: Request) -> Response:
-        subtask_id = self._store.subtask(request.path_params["id"]).subtask_id
+        subtask_id = subtask_of(self._store, request).subtask_id
         for output in self._store.outputs(subtask_id):
             if output.number == request.path_params["number"]:
                 return Attachment(output.path, output.name)
         raise Problem("there is no such output", NOT_FOUND)
 
     def _input(self, request: Request) -> Response:
-        subtask = self._store.subtask(request.path_params["id"])
+        subtask = subtask_of(self._store, request)
         if subtask.input_key is None or subtask.input_name is None:
             raise Problem("the task has no input", NOT_FOUND)
         try:

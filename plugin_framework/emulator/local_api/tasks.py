@@ -27,7 +27,10 @@ from plugin_framework.emulator.local_api.shapes import (
     whole,
 )
 from plugin_framework.emulator.logs import LogLine
+from plugin_framework.emulator.platform import Platform
+from plugin_framework.emulator.rules import Refused
 from plugin_framework.emulator.store import Store
+from plugin_framework.emulator.subtasks import Subtask
 from plugin_framework.protocol.models import TaskStatus
 
 ID_LIMIT: Final = 200
@@ -76,14 +79,16 @@ class NewLines(RootModel[Annotated[list[NewLine], Field(max_length=MOST_LINES)]]
 class Tasks:
     """The routes below ``/local/tasks``."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, platform: Platform) -> None:
         self._store = store
+        self._platform = platform
 
     def routes(self) -> list[BaseRoute]:
         """What to serve. An id may have any characters: it is matched last and greedily."""
         one = "/local/tasks/{id:path}"
         return [
             get("/local/tasks", self._list),
+            post("/local/tasks", self._create, status=201),
             get(f"{one}/events", self._events),
             get(f"{one}/logs", self._logs),
             post(f"{one}/logs", self._add_logs),
@@ -110,16 +115,33 @@ class Tasks:
             "revision": revision,
         }
 
+    def _create(self, _request: Request, body: bytes) -> dict[str, Any]:
+        given = read_body(NewTask, body)
+        subtask = self._platform.create_task(
+            given.plugin,
+            given.config,
+            input=None if given.input is None else self._input(given.input),
+            subtask_id=given.subtask_id,
+            task_id=given.task_id,
+        )
+        return whole(subtask, time.time())
+
+    def _input(self, key: str) -> str:
+        try:
+            return self._store.inputs.find(key).key
+        except Refused as refused:
+            raise Problem(refused.message, NOT_FOUND) from None
+
     def _one(self, request: Request) -> dict[str, Any]:
-        return whole(self._store.subtask(request.path_params["id"]), time.time())
+        return whole(subtask_of(self._store, request), time.time())
 
     def _events(self, request: Request) -> list[dict[str, Any]]:
-        subtask_id = self._store.subtask(request.path_params["id"]).subtask_id
+        subtask_id = subtask_of(self._store, request).subtask_id
         after, limit = number(request, "after", 0), number(request, "limit", MOST_LINES)
         return [event_json(event) for event in self._store.events(subtask_id, after, limit)]
 
     def _logs(self, request: Request) -> list[dict[str, Any]]:
-        subtask_id = self._store.subtask(request.path_params["id"]).subtask_id
+        subtask_id = subtask_of(self._store, request).subtask_id
         after, limit = number(request, "after", 0), number(request, "limit", MOST_LINES)
         return [line_json(line) for line in self._store.logs(subtask_id, after, limit)]
 
@@ -128,22 +150,33 @@ class Tasks:
             LogLine(line.at, line.level, line.logger, line.message)
             for line in read_body(NewLines, body).root
         ]
-        self._store.add_logs(request.path_params["id"], lines)
+        self._store.add_logs(subtask_of(self._store, request).subtask_id, lines)
         return {"taken": len(lines)}
 
     def _result(self, request: Request) -> dict[str, Any] | Response:
-        result = self._store.subtask(request.path_params["id"]).result
+        result = subtask_of(self._store, request).result
         if result is None:
             raise Problem("there is no result", NOT_FOUND)
         return result
 
     def _asker(self, status: TaskStatus) -> Any:
         def ask(request: Request, _body: bytes) -> dict[str, Any]:
-            subtask_id = request.path_params["id"]
-            self._store.set_status(subtask_id, status)
-            return whole(self._store.subtask(subtask_id), time.time())
+            subtask_id = subtask_of(self._store, request).subtask_id
+            return whole(self._platform.manage(subtask_id, status), time.time())
 
         return ask
+
+
+def subtask_of(store: Store, request: Request) -> Subtask:
+    """The subtask that the path names.
+
+    Raises:
+        Problem: there is none.
+    """
+    try:
+        return store.subtask(request.path_params["id"])
+    except Refused:
+        raise Problem("there is no such task", NOT_FOUND) from None
 
 
 def _status(text: str) -> TaskStatus:
