@@ -251,7 +251,10 @@ def _check(plugin: type[DatahubPlugin]) -> None:
 
 def _reason(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    what = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    kind = type(error).__name__
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{kind}: {error.msg} ({error.filename}, line {error.lineno})"
+    what = f"{kind}: {lines[0]}" if lines else kind
     own = str(Path(__file__).parent)
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if not frame.filename.startswith(("<frozen", own))]

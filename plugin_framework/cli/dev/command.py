@@ -105,6 +105,8 @@ def _plugins(names: tuple[str, ...]) -> dict[str, str]:
     )
 
     for name in names:
+        if names.count(name) > 1:
+            raise click.UsageError(f"{name} is given twice")
         import_from_here(name)
     modules = {name: find_plugin(name).module for name in names or installed_plugins()}
     if not modules:
