@@ -57,9 +57,8 @@ class ChaosTransport(httpx.AsyncBaseTransport):
             case "drop":
                 return await self._dropped(request, rule)  # type: ignore[arg-type]  # as named
             case "repeat":
-                answer = await self._through(request, rest)
-                await answer.aread()
-                await _emptied(await self._inner.handle_async_request(request))
+                answer = await _whole(await self._through(request, rest))
+                await _whole(await self._inner.handle_async_request(request))
                 return answer
             case _:
                 return await self._through(_spoilt(request), rest)
@@ -70,22 +69,27 @@ class ChaosTransport(httpx.AsyncBaseTransport):
         if rule.at == "request":
             await asyncio.sleep(rule.seconds)
             return await self._through(request, rest)
-        answer = await self._through(request, rest)
-        await answer.aread()
+        answer = await _whole(await self._through(request, rest))
         await asyncio.sleep(rule.seconds)
         return answer
 
     async def _dropped(self, request: httpx.Request, rule: Drop) -> httpx.Response:
         if not rule.applied:
             raise httpx.ConnectError("the call was dropped on purpose", request=request)
-        await _emptied(await self._inner.handle_async_request(request))
+        await _whole(await self._inner.handle_async_request(request))
         raise httpx.ReadError("the answer was dropped on purpose", request=request)
 
 
-async def _emptied(answer: httpx.Response) -> None:
-    """Read an answer that nobody wants, so that its connection is free again."""
-    await answer.aread()
+async def _whole(answer: httpx.Response) -> httpx.Response:
+    """The answer read to its end, so that its connection is free again, and still to be read."""
+    raw = b"".join([piece async for piece in answer.aiter_raw()])
     await answer.aclose()
+    return httpx.Response(
+        answer.status_code,
+        headers=answer.headers,
+        stream=httpx.ByteStream(raw),
+        extensions=answer.extensions,
+    )
 
 
 def _subtask(request: httpx.Request) -> str:

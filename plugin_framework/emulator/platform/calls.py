@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
@@ -72,19 +72,26 @@ class Signer:
 class Caller:
     """Calls services: no proxies, no redirects, no cookies. For one event loop.
 
+    ``around`` may put something in front of what sends the calls.
+
     All calls raise:
         CallError: no whole answer came in time.
     """
 
-    def __init__(self, credentials: Credentials | None) -> None:
+    def __init__(
+        self,
+        credentials: Credentials | None,
+        around: Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport] = lambda it: it,
+    ) -> None:
         self._signer = Signer(credentials)
+        limits = httpx.Limits(keepalive_expiry=_IDLE_SECONDS)
         self._http = httpx.AsyncClient(
+            transport=around(httpx.AsyncHTTPTransport(trust_env=False, limits=limits)),
             trust_env=False,
             follow_redirects=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             headers={"User-Agent": "datahub-emulator", "Accept-Encoding": "identity"},
             timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
-            limits=httpx.Limits(keepalive_expiry=_IDLE_SECONDS),
         )
 
     async def close(self) -> None:

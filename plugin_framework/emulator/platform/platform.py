@@ -9,7 +9,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, Final, Self, TypeVar
 
+import httpx
+
 from plugin_framework.emulator.api import Credentials
+from plugin_framework.emulator.chaos import Chaos
+from plugin_framework.emulator.chaos.outgoing import ChaosTransport
 from plugin_framework.emulator.platform.addresses import service_address
 from plugin_framework.emulator.platform.calls import Caller, CallError
 from plugin_framework.emulator.platform.dispatcher import Dispatcher
@@ -38,7 +42,7 @@ class Platform:
     ``credentials`` sign every call; without them nothing is signed. ``lost_after`` is in seconds.
     Only services of this machine are called unless ``allow_remote``. Methods are for any thread
     but the event loop's of a server: they wait. All of it is in the store, so that another
-    Platform goes on where this one ended, whichever way it ended.
+    Platform goes on where this one ended, whichever way it ended. ``chaos`` is what goes wrong.
     """
 
     def __init__(
@@ -48,8 +52,10 @@ class Platform:
         *,
         lost_after: float = LOST_SECONDS,
         allow_remote: bool = False,
+        chaos: Chaos | None = None,
     ) -> None:
         self._store = store
+        self._chaos = chaos
         self._credentials = credentials
         self._lost_after = lost_after
         self._allow_remote = allow_remote
@@ -82,7 +88,7 @@ class Platform:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        self._caller = Caller(self._credentials)
+        self._caller = Caller(self._credentials, self._faulty)
         self._dispatcher = Dispatcher(Outbox(self._store.database), self._registry, self._caller)
         self._health = Health(self._registry, self._caller, self._dispatcher.mended)
         silence = Silence(self._store.database, self._lost_after)
@@ -95,6 +101,11 @@ class Platform:
             part.cancel()
         await asyncio.gather(*parts, return_exceptions=True)
         await self._caller.close()
+
+    def _faulty(self, inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        if self._chaos is None:
+            return inner
+        return ChaosTransport(inner, self._chaos, self._store.faults)
 
     # Services
 
