@@ -3,7 +3,7 @@
 import sys
 from types import ModuleType
 
-from benchmarks import heartbeats, imports, memory, service, small_files, startup
+from benchmarks import emulator, heartbeats, imports, memory, service, small_files, startup
 from benchmarks.transfer import suite
 
 PARTS: dict[str, ModuleType] = {
@@ -13,6 +13,7 @@ PARTS: dict[str, ModuleType] = {
     "heartbeats": heartbeats,
     "small-files": small_files,
     "service": service,
+    "emulator": emulator,
     "transfer": suite,
 }
 unknown = set(sys.argv[1:]) - PARTS.keys()
