@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import signal
 import socket
 import subprocess
@@ -15,6 +17,7 @@ from types import FrameType, TracebackType
 from typing import IO, Any, Final, Self
 
 import uvicorn
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from plugin_framework.emulator.api import Credentials
@@ -219,7 +222,9 @@ class _Uvicorn(uvicorn.Server):
         self.signal: int | None = None
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        logging.getLogger("uvicorn.error").addFilter(_says_more_than_broken_off)
         self._control.end_streams()
+        await run_in_threadpool(self._control.close)  # what waits for a service is answered then
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as it is called
@@ -228,6 +233,13 @@ class _Uvicorn(uvicorn.Server):
             self.force_exit = True
         self.should_exit = True
         self.signal = sig
+
+
+def _says_more_than_broken_off(record: logging.LogRecord) -> bool:
+    """That ending breaks off what is under way is no news, and nobody's fault."""
+    error = record.exc_info[1] if record.exc_info else None
+    is_count = str(record.msg).startswith("Cancel %s running task")
+    return not is_count and not isinstance(error, asyncio.CancelledError)
 
 
 def _listen(settings: ServerSettings) -> socket.socket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -146,6 +147,10 @@ async def _failed(_request: Request, _error: Exception) -> Response:
     return answer({"error": "internal error"}, 500)
 
 
+async def _ending(_request: Request, _error: Exception) -> Response:
+    return answer({"error": "the emulator is being ended"}, 503)
+
+
 async def _gone(_request: Request, _error: Exception) -> Response:
     return Response(status_code=BAD_REQUEST)
 
@@ -155,6 +160,7 @@ HANDLERS: Final[Mapping[Any, Callable[..., Any]]] = {
     Refused: _refused,
     HTTPException: _no_route,
     ClientDisconnect: _gone,
+    CancelledError: _ending,
     Exception: _failed,
 }
 

@@ -53,7 +53,9 @@ class LocalApi:
         self._store = store
         self._chaos = chaos
         self._url = url
-        self._platform = Platform(store, settings.credentials, lost_after=settings.lost_after)
+        self._platform = Platform(
+            store, settings.credentials, lost_after=settings.lost_after, chaos=chaos
+        )
         self._hub = Hub(store)
         store.meter.records = True
         self.app: ASGIApp = Starlette(
