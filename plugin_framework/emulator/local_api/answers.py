@@ -26,7 +26,7 @@ CONFLICT: Final = 409
 MARK: Final = "X-Datahub-Local"
 """A page of another site cannot send it without asking first, and is never allowed to."""
 
-NO_STORE: Final[Mapping[str, str]] = {
+KEPT_TO_US: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -53,7 +53,7 @@ Read = TypeVar("Read", bound=BaseModel)
 
 def answer(content: Any, status: int = 200) -> Response:
     """A JSON answer."""
-    return JSONResponse(content, status, dict(NO_STORE))
+    return JSONResponse(content, status)
 
 
 def get(path: str, handle: Callable[[Request], Any], *, method: str = "GET") -> Route:

@@ -7,20 +7,19 @@ from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
-from starlette.middleware import Middleware
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plugin_framework._version import __version__
 from plugin_framework.emulator.chaos import Chaos
 from plugin_framework.emulator.chaos.routes import routes
 from plugin_framework.emulator.local_api.answers import (
     HANDLERS,
+    KEPT_TO_US,
     MARK,
-    NO_STORE,
     NOT_FOUND,
     Problem,
     answer,
@@ -58,10 +57,8 @@ class LocalApi:
         )
         self._hub = Hub(store)
         store.meter.records = True
-        self.app: ASGIApp = Starlette(
-            routes=self._routes(),
-            middleware=[Middleware(Guard)],
-            exception_handlers=HANDLERS,
+        self.app: ASGIApp = Guard(
+            Starlette(routes=self._routes(), exception_handlers=HANDLERS),
         )
         self._platform.start()
         for service in settings.services:
@@ -97,10 +94,7 @@ class LocalApi:
     async def _stream(self, request: Request) -> Response:
         # Whoever fetches a list once this has begun to answer misses nothing between the two.
         client = await run_in_threadpool(self._client, request)
-        headers = {**NO_STORE, "X-Accel-Buffering": "no"}
-        return StreamingResponse(
-            self._hub.stream(client), headers=headers, media_type="text/event-stream"
-        )
+        return StreamingResponse(self._hub.stream(client), media_type="text/event-stream")
 
     def _client(self, request: Request) -> Client:
         newest = self._store.revision
@@ -138,16 +132,24 @@ class LocalApi:
 
 
 class Guard:
-    """Takes nothing that changes anything from a page that is not ours."""
+    """Takes nothing that changes anything from a page that is not ours, and gives it nothing."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in KEPT_TO_US.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
         harmless = scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}
         if harmless or Headers(scope=scope).get(MARK) == "1":
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, send_guarded)
         else:
             refusal = answer({"error": f"the header {MARK}: 1 is required"}, 403)
-            await refusal(scope, receive, send)
+            await refusal(scope, receive, send_guarded)

@@ -15,7 +15,6 @@ from starlette.routing import BaseRoute, Route
 
 from plugin_framework.emulator.dialects import ObjectStoreError
 from plugin_framework.emulator.local_api.answers import (
-    NO_STORE,
     NOT_FOUND,
     Problem,
     answer,
@@ -40,7 +39,6 @@ class Attachment(FileResponse):
 
     def __init__(self, path: Path, name: str) -> None:
         headers = {
-            **NO_STORE,
             "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
             "Content-Security-Policy": "sandbox",
         }

@@ -10,7 +10,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from plugin_framework.emulator.local_api.answers import (
-    NO_STORE,
     Body,
     Problem,
     delete,
@@ -73,7 +72,7 @@ class Plugins:
             raise Problem(f"as: expected one of {', '.join(FORMS)}")
         script = self._platform.script(request.path_params["name"])
         module = FORMS[form].format(script=script)
-        return Response(module, media_type="text/javascript", headers=dict(NO_STORE))
+        return Response(module, media_type="text/javascript")
 
 
 def _listed(plugins: list[Plugin]) -> list[dict[str, Any]]:
