@@ -153,6 +153,12 @@ class Chaos:
         """Whether there are any rules."""
         return self._in_force is not None
 
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Those in force."""
+        in_force = self._in_force
+        return in_force.rules.rules if in_force else ()
+
     def concerns(self, call: str) -> bool:
         """Whether there is a rule for such calls."""
         in_force = self._in_force
