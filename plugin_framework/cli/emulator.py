@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from plugin_framework.cli.bench import bench_command
 from plugin_framework.cli.logs import set_up_logging
 from plugin_framework.cli.state import alone
 from plugin_framework.cli.streams import own_streams
@@ -112,6 +113,9 @@ def emulator_command(context: click.Context, /, **options: Any) -> None:
         signal.signal(number, lambda *_: sys.exit(0))
     _check(**options)
     _serve(**options)
+
+
+emulator_command.add_command(bench_command)
 
 
 def _check(

@@ -1,0 +1,1 @@
+"""Offers a plugin service tasks at a rate, and measures what becomes of them."""

@@ -1,0 +1,1 @@
+"""What a load comes to, and how it is made."""
