@@ -128,9 +128,9 @@ class Chaos:
         Raises:
             ConfigurationError: with a line for each mistake; nothing is changed then.
         """
-        from plugin_framework.emulator.chaos.reading import read  # noqa: PLC0415 - see above
+        from plugin_framework.emulator.chaos import reading  # noqa: PLC0415 - see above
 
-        chosen = read(rules) if isinstance(rules, Mapping) else rules
+        chosen = rules if isinstance(rules, reading.RuleSet) else reading.read(rules)
         with self._lock:
             old = self._in_force.watches if keep and self._in_force else ()
             kept = {watch.rule.name: watch for watch in old if watch.seed == chosen.seed}

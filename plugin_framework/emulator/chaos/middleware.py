@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from starlette.concurrency import run_in_threadpool
@@ -38,7 +39,12 @@ class ChaosMiddleware:
         if call is None or not self._chaos.concerns(call):
             await self._app(scope, receive, send)
             return
-        await self._hit(call, Wire.of(scope, receive, send))
+        wire = Wire.of(scope, receive, send)
+        try:
+            await self._hit(call, wire)
+        except asyncio.CancelledError:  # the server ends: what hangs is not answered even then
+            wire.transport.abort()
+            raise
 
     async def _hit(self, call: str, wire: Wire) -> None:
         from plugin_framework.emulator.chaos.faults import carry_out  # noqa: PLC0415 - loaded late
