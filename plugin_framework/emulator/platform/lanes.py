@@ -23,8 +23,9 @@ from plugin_framework.emulator.rules import Refused
 LOOK_SECONDS: Final = 1.0
 """How often it looks for what another process has put into the outbox."""
 
+FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 15.0
-"""Seconds between two tries, unless the service asks for more."""
+"""Seconds between two tries, doubled each time, unless the service asks for more."""
 
 LONGEST_ASKED: Final = 60.0
 """The longest pause that a service can ask for."""
@@ -126,7 +127,7 @@ class TellLane(Lane):
                 busy = {word.subtask_id for word in under_way.values()} | self._sender.in_air
                 for word in self._due(words, busy)[: TOLD_AT_ONCE - len(under_way)]:
                     under_way[group.create_task(self._tell(word))] = word
-                await self._wait(under_way)
+                await self._wait(under_way, self._seconds_to_next(busy))
                 under_way = {task: word for task, word in under_way.items() if not task.done()}
 
     def _due(self, words: list[Word], busy: set[str]) -> list[Word]:
@@ -136,12 +137,17 @@ class TellLane(Lane):
             word for word in words if word.subtask_id not in busy and self._tries[word].due <= now
         ]
 
-    async def _wait(self, under_way: dict[asyncio.Task[None], Word]) -> None:
+    def _seconds_to_next(self, busy: set[str]) -> float:
+        now = asyncio.get_running_loop().time()
+        dues = [tries.due for word, tries in self._tries.items() if word.subtask_id not in busy]
+        return min([LOOK_SECONDS, *(max(due - now, 0.01) for due in dues)])
+
+    async def _wait(self, under_way: dict[asyncio.Task[None], Word], seconds: float) -> None:
         """Until a call is over, or it is time to look again."""
         if under_way:
-            await asyncio.wait(under_way, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(under_way, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         else:
-            await self._pause(LOOK_SECONDS)
+            await self._pause(seconds)
 
     def mended(self) -> None:
         """See ``Lane``."""
@@ -168,7 +174,7 @@ def _judged(outcome: Outcome, tries: int) -> Outcome:
 
 def _seconds_after(outcome: Outcome, tries: int) -> float:
     asked = min(outcome.retry_after or 0.0, LONGEST_ASKED)
-    return max(asked, min(2.0 ** min(tries - 1, 10), LONGEST_PAUSE))
+    return max(asked, min(FIRST_PAUSE * 2.0 ** min(tries - 1, 10), LONGEST_PAUSE))
 
 
 async def happened(event: asyncio.Event, seconds: float) -> bool:
