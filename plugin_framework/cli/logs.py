@@ -20,7 +20,7 @@ _WORD = re.compile(r"[^\s'\"<>]+")
 _SIGNED = re.compile("(?:signature|credential|security-token)=", re.IGNORECASE)
 # In the framework's own messages the first value is the subtask's id, where they begin so.
 _ABOUT_A_SUBTASK = re.compile("[^%]*\\bsubtask %s")
-_NOISY = ("apscheduler", "httpcore", "httpx", "matplotlib", "PIL", "stamina")
+_NOISY = ("apscheduler", "httpcore", "httpx", "matplotlib", "PIL", "stamina", "watchfiles")
 
 log = logging.getLogger("datahub.cli")
 

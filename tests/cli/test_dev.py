@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.cli.calling import COMMAND, DEADLINE, environment
@@ -195,6 +196,8 @@ def test_ctrl_c_on_a_terminal_ends_all(folder: Path) -> None:
     shown = _Shown(terminal)
     shown.wait_for("service  | serving Steps on")
     assert shown.text.startswith(PAGE)
+    url = shown.text.splitlines()[0].removeprefix(PAGE)
+    until(lambda: httpx.get(f"{url}local/plugins", trust_env=False).json(), "a plugin on the page")
     os.write(terminal, b"\x03")
     shown.wait_for("dev      | SIGINT")
     _, status = os.waitpid(pid, 0)

@@ -43,7 +43,9 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A service takes calls."""
+    """The service that was begun then (of ``time.monotonic``) takes calls."""
+
+    began: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class Session:
                 self._ends_in_a_row = 0
                 self._stop_service()
                 self._start_service()
-            case Serving():
+            case Serving(began) if began == self._began and self._service is not None:
                 self._register()
             case Ended(service) if service is self._service:
                 self._service = None
@@ -178,10 +180,10 @@ class Session:
     def _take(self, line: str) -> None:
         record = record_of(line)
         self._keeper.take(record)
-        # Its level was looked at where it was logged.
+        if record.name == "datahub.service" and record.getMessage().startswith("serving "):
+            self._happenings.put(Serving(self._began))
+        # Last, for filters rewrite it. Its level was looked at where it was logged.
         logging.root.handle(record)
-        if record.name == "datahub.service" and str(record.msg).startswith("serving "):
-            self._happenings.put(Serving())
 
     def _note_end(self, code: int) -> None:
         if code == UNUSABLE:
