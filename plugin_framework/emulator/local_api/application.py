@@ -57,9 +57,9 @@ class LocalApi:
         )
         self._hub = Hub(store)
         store.meter.records = True
-        self.app: ASGIApp = Guard(
-            Starlette(routes=self._routes(), exception_handlers=HANDLERS),
-        )
+        app = Starlette(routes=self._routes(), exception_handlers=HANDLERS)
+        app.router.redirect_slashes = False
+        self.app: ASGIApp = Guard(app)
         self._platform.start()
         for service in settings.services:
             self._platform.expect_service(service)
@@ -147,8 +147,9 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        harmless = scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}
-        if harmless or Headers(scope=scope).get(MARK) == "1":
+        # As it was sent: a slash in an id is none of the path's.
+        scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
+        if scope["method"] in {"GET", "HEAD"} or Headers(scope=scope).get(MARK) == "1":
             await self._app(scope, receive, send_guarded)
         else:
             refusal = answer({"error": f"the header {MARK}: 1 is required"}, 403)

@@ -58,8 +58,8 @@ class Files:
         self._store = store
 
     def routes(self) -> list[BaseRoute]:
-        """What to serve; before a task's own route, whose id takes any path."""
-        one = "/local/tasks/{id:path}"
+        """What to serve."""
+        one = "/local/tasks/{id}"
         return [
             Route("/local/inputs", self._put, methods=["PUT"]),
             get(f"{one}/outputs", self._outputs),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any, Final
+from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -45,7 +46,7 @@ class Plugins:
         """What to serve."""
         return [
             get("/local/plugins", lambda _request: _listed(self._platform.plugins())),
-            get("/local/plugins/{name:path}/config.js", self._script),
+            get("/local/plugins/{name}/config.js", self._script),
             *self._services(),
         ]
 
@@ -70,7 +71,7 @@ class Plugins:
         form = request.query_params.get("as", "body")
         if form not in FORMS:
             raise Problem(f"as: expected one of {', '.join(FORMS)}")
-        script = self._platform.script(request.path_params["name"])
+        script = self._platform.script(unquote(request.path_params["name"]))
         module = FORMS[form].format(script=script)
         return Response(module, media_type="text/javascript")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Annotated, Any, Final
+from urllib.parse import unquote
 
 from pydantic import Field, RootModel, StringConstraints
 from starlette.requests import Request
@@ -84,8 +85,8 @@ class Tasks:
         self._platform = platform
 
     def routes(self) -> list[BaseRoute]:
-        """What to serve. An id may have any characters: it is matched last and greedily."""
-        one = "/local/tasks/{id:path}"
+        """What to serve."""
+        one = "/local/tasks/{id}"
         return [
             get("/local/tasks", self._list),
             post("/local/tasks", self._create, status=201),
@@ -174,7 +175,7 @@ def subtask_of(store: Store, request: Request) -> Subtask:
         Problem: there is none.
     """
     try:
-        return store.subtask(request.path_params["id"])
+        return store.subtask(unquote(request.path_params["id"]))
     except Refused:
         raise Problem("there is no such task", NOT_FOUND) from None
 

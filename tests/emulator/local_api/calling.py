@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import queue
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -74,6 +76,7 @@ class Stream:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=DEADLINE)
         text = f"?{urlencode(query)}" if query else ""
         self._connection.request("GET", f"/local/stream{text}", headers=dict(headers or {}))
+        self._socket = self._connection.sock
         self.response = self._connection.getresponse()
         self.messages: queue.Queue[Message | None] = queue.Queue()
         self.place = ""
@@ -89,9 +92,15 @@ class Stream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._connection.sock.shutdown(2)
+        self.close()
+
+    def close(self) -> None:
+        """Leave, if the server has not ended it already."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(DEADLINE)
-        self._connection.close()
+        self.response.close()
+        self._socket.close()
 
     def _read(self) -> None:
         name = data = ""
