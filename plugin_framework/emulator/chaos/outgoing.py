@@ -105,7 +105,8 @@ def _spoilt(request: httpx.Request) -> httpx.Request:
     """The same with another signature of the same form."""
     signature = request.headers.get(SIGNATURE, "")
     digit = "1" if signature[:1] == "0" else "0"
-    headers = {**request.headers, SIGNATURE: digit + signature[1:]}
+    headers = request.headers.copy()
+    headers[SIGNATURE] = digit + signature[1:]
     return httpx.Request(
         request.method,
         request.url,
