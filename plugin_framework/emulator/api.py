@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from plugin_framework.emulator.dialects import Dialect
-from plugin_framework.emulator.pending import Upload
 from plugin_framework.emulator.rules import BAD_REQUEST, TOO_LARGE, UNAUTHORIZED, Refused
 from plugin_framework.emulator.store import Store
+from plugin_framework.emulator.urls import Urls
 from plugin_framework.protocol.models import (
     Heartbeat,
     ResultReport,
@@ -46,21 +46,26 @@ class Credentials:
     secret: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A subtask's status has changed; there are no data to answer."""
+
+    subtask_id: str
+
+
 class Api:
-    """The routes; ``storage`` signs URLs, which are good for ``url_lifetime`` seconds."""
+    """The routes; ``urls`` makes those that plugins are handed."""
 
     def __init__(
         self,
         store: Store,
-        storage: Dialect,
+        urls: Urls,
         *,
         credentials: Credentials | None,
-        url_lifetime: int,
     ) -> None:
         self._store = store
-        self._storage = storage
+        self._urls = urls
         self._credentials = credentials
-        self._url_lifetime = url_lifetime
 
     def routes(self) -> list[Route]:
         """What to serve."""
@@ -74,12 +79,18 @@ class Api:
             self._get("/api/task/notify", "task_id", self._notify),
         ]
 
-    def _post(self, path: str, handle: Callable[[bytes], Answer]) -> Route:
+    def _post(self, path: str, handle: Callable[[bytes], Answer | Reported]) -> Route:
         async def endpoint(request: Request) -> Response:
             body = await self._authenticated_body(request)
             if request.scope["query_string"]:
                 raise Refused("a POST takes no query", BAD_REQUEST)
-            return envelope(data=await run_in_threadpool(handle, body))
+            answer = await run_in_threadpool(handle, body)
+            if not isinstance(answer, Reported):
+                return envelope(data=answer)
+            response = envelope()
+            # Nobody waits for a store to forget what came for a subtask that may have ended.
+            response.background = BackgroundTask(self._store.uploads.clear, answer.subtask_id)
+            return response
 
         return Route(path, endpoint, methods=["POST"])
 
@@ -109,40 +120,37 @@ class Api:
 
     def _upload_init(self, body: bytes) -> Answer:
         upload = self._store.uploads.begin(_read_upload_request(body))
-        numbers = range(1, upload.parts + 1)
-        urls = [{"index": number, "url": self._put_url(upload, number)} for number in numbers]
+        urls = [
+            {"index": number, "url": url}
+            for number, url in enumerate(self._urls.uploads(upload), 1)
+        ]
         return {"upload_id": upload.upload_id, "part_upload_urls": urls}
-
-    def _put_url(self, upload: Upload, number: int) -> str:
-        params = {"partNumber": str(number), "uploadId": upload.upload_id}
-        return self._presigned("PUT", upload.key, params if upload.multipart else {})
-
-    def _presigned(self, method: str, key: str, params: Mapping[str, str]) -> str:
-        return self._storage.sign(method, key, params, self._url_lifetime, time.time())
 
     def _upload_complete(self, body: bytes) -> Answer:
         completion = _read(UploadCompletion, _parse(body))
-        key = self._store.uploads.complete(completion, self._storage.etag)
-        return {"file_url": self._storage.bucket.address(key)}
+        key = self._store.uploads.complete(completion, self._urls.etag)
+        return {"file_url": self._urls.address(key)}
 
     def _download_presign(self, subtask_id: str) -> Answer:
         key, name = self._store.input_of(subtask_id)
-        return {"download_url": self._presigned("GET", key, {}), "file_name": name}
+        return {"download_url": self._urls.download(key), "file_name": name}
 
-    def _update_status(self, body: bytes) -> Answer:
+    def _update_status(self, body: bytes) -> Reported:
         given = _parse(body)
         if type(given.get("status")) is not int:  # an enumeration takes true and 1.0 for 1
             raise Refused("status: must be an integer", BAD_REQUEST)
-        self._store.reports.update_status(_read(StatusUpdate, given), body)
-        return None
+        update = _read(StatusUpdate, given)
+        self._store.reports.update_status(update, body)
+        return Reported(update.subtask_id)
 
     def _heartbeat(self, body: bytes) -> Answer:
         self._store.reports.heartbeat(_read(Heartbeat, _parse(body)))
         return None
 
-    def _result(self, body: bytes) -> Answer:
-        self._store.reports.result(_read(ResultReport, _parse(body)), body)
-        return None
+    def _result(self, body: bytes) -> Reported:
+        report = _read(ResultReport, _parse(body))
+        self._store.reports.result(report, body)
+        return Reported(report.subtask_id)
 
     def _notify(self, task_id: str) -> Answer:
         return {"status": int(self._store.notified_status(task_id))}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from plugin_framework.emulator.api import HANDLERS, Api, Credentials
@@ -15,6 +15,7 @@ from plugin_framework.emulator.dialects import Bucket, dialect_named
 from plugin_framework.emulator.doorkeeper import Doorkeeper, is_page
 from plugin_framework.emulator.storage import BUCKET, PREFIX, Storage
 from plugin_framework.emulator.store import Store
+from plugin_framework.emulator.urls import LocalUrls
 
 ACCESS_KEY: Final = "DATAHUBEMULATOR"
 
@@ -33,18 +34,20 @@ def create_app(
 
     Without ``credentials`` no signature is asked for. ``url_lifetime`` is in seconds;
     ``public_url`` is the address this is served at, of which presigned URLs are made;
-    ``dialect`` is one of ``DIALECTS``; ``chaos`` is what goes wrong.
+    ``dialect`` is one of ``DIALECTS``; ``chaos`` is what goes wrong. What is in a
+    real store is signed for by boto3, and served there.
     """
     bucket = Bucket(f"{public_url.rstrip('/')}{PREFIX}/{BUCKET}")
     storage = dialect_named(dialect, bucket, ACCESS_KEY, store.storage_secret)
-    api = Api(store, storage, credentials=credentials, url_lifetime=url_lifetime)
-    datahub: ASGIApp = Starlette(
-        routes=[
-            *api.routes(),
-            Mount(PREFIX, app=Storage(store.objects, store.parts, store.meter, storage)),
-        ],
-        exception_handlers=HANDLERS,
+    urls = (
+        LocalUrls(storage, url_lifetime)
+        if store.bucket is None
+        else store.bucket.urls(url_lifetime)
     )
+    routes: list[BaseRoute] = [*Api(store, urls, credentials=credentials).routes()]
+    if store.bucket is None:
+        routes.append(Mount(PREFIX, app=Storage(store.objects, store.parts, store.meter, storage)))
+    datahub: ASGIApp = Starlette(routes=routes, exception_handlers=HANDLERS)
     if chaos is not None:
         datahub = ChaosMiddleware(datahub, chaos=chaos, ledger=store.faults, dialect=storage)
     app = datahub if control is None else Fork(datahub, control)

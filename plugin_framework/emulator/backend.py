@@ -92,8 +92,8 @@ class Backend(Protocol):
     def adopt(self, key: str, blob: Blob) -> None:
         """Give a blob that was written here its key."""
 
-    def read(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """The bytes of an object, or from ``start`` to before ``stop``, a block at a time.
+    def read(self, key: str) -> Iterator[bytes]:
+        """The bytes of an object, a block at a time.
 
         Raises:
             Refused: it is not there (any more).
@@ -172,17 +172,14 @@ class LocalBackend:
         with self._database.transaction() as sql:
             place(sql, key, blob)
 
-    def read(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    def read(self, key: str) -> Iterator[bytes]:
         """Read its file."""
         try:
-            stored = self._objects.find(key)
+            path = self._objects.find(key).path
         except ObjectStoreError as error:
             raise Refused(error.message) from None
-        with stored.path.open("rb", buffering=0) as file:
-            file.seek(start)
-            left = (stored.size if stop is None else min(stop, stored.size)) - start
-            while left > 0 and (data := file.read(min(CHUNK, left))):
-                left -= len(data)
+        with path.open("rb", buffering=0) as file:
+            while data := file.read(CHUNK):
                 yield data
 
     def remove(self, key: str) -> None:

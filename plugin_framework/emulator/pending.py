@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -99,6 +100,11 @@ def place(sql: sqlite3.Connection, key: str, blob: Blob) -> None:
         "INSERT OR REPLACE INTO objects (key, blob, size, etag) VALUES (?, ?, ?, ?)",
         (key, blob.blob, blob.size, blob.etag),
     )
+
+
+def manifest_of(parts: Iterable[CompletedPart]) -> str:
+    """What an upload is completed with, to be told from another completion of it."""
+    return json.dumps([(part.index, part.etag) for part in parts])
 
 
 def check_parts(

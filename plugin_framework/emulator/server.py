@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 
 from plugin_framework.emulator.api import Credentials
 from plugin_framework.emulator.app import create_app
+from plugin_framework.emulator.buckets import check_bucket
 from plugin_framework.emulator.chaos import Chaos
 from plugin_framework.emulator.chaos.remote import get_rules, put_rules
 from plugin_framework.emulator.control import Control
@@ -42,11 +43,13 @@ class Server:
         url: where the page is, and Datahub.
 
     Raises:
-        ConfigurationError: the address cannot be had.
+        ConfigurationError: the address cannot be had, or the bucket not be used.
     """
 
     def __init__(self, settings: ServerSettings, listener: socket.socket | None = None) -> None:
         self._settings = settings
+        if settings.bucket is not None:
+            check_bucket(settings.bucket)
         self._listener = listener or _listen(settings)
         self.url = settings.public_url or url_of(self._listener)
         self._uvicorn: _Uvicorn | None = None
@@ -55,9 +58,10 @@ class Server:
     def run(self) -> int | None:
         """Serve until ``stop`` or, on the main thread, SIGTERM or SIGINT: that signal's number."""
         with ExitStack() as made:
-            store = Store(self._settings.state_dir)
+            store = Store(self._settings.state_dir, bucket=self._settings.bucket)
             made.callback(store.close)
             store.objects.sweep()
+            store.uploads.clear()
             chaos = Chaos.from_json(self._settings.chaos or {})
             control = Control(self._settings, store, chaos, self.url)
             made.callback(control.close)
@@ -157,9 +161,15 @@ class Emulator:
         self.store: Store
 
     def __enter__(self) -> Self:
-        """Start the server. Requests may be made at once: the socket listens already."""
+        """Start the server. Requests may be made at once: the socket listens already.
+
+        Raises:
+            ConfigurationError: the bucket cannot be used.
+        """
+        if self._settings.bucket is not None:
+            check_bucket(self._settings.bucket)
         with listen(self._settings.host, self._settings.port) as listener:
-            self.store = Store(self._settings.state_dir)
+            self.store = Store(self._settings.state_dir, bucket=self._settings.bucket)
             self.url = url_of(listener)
             self._process = _start(listener.fileno(), self._settings)
         self.pid = self._process.pid

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from plugin_framework.emulator.api import Credentials
+from plugin_framework.emulator.buckets import BucketAddress
 
 LOST_SECONDS: Final = 120.0
 """Four heartbeats."""
@@ -44,6 +45,17 @@ class ServerSettings:
     services: tuple[str, ...] = ()
     lost_after: float = LOST_SECONDS
     whole: bool = True
+
+    @property
+    def bucket(self) -> BucketAddress | None:
+        """Where files go, if not to ``state_dir``.
+
+        Raises:
+            ConfigurationError: ``storage`` and ``endpoint`` name no bucket.
+        """
+        if self.storage is None:
+            return None
+        return BucketAddress.of(self.storage, self.endpoint, self.dialect)
 
     def as_line(self) -> str:
         """One line of JSON, secrets and all: for a pipe to a process of ours."""

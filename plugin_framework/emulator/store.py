@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plugin_framework.emulator import listing
 from plugin_framework.emulator.backend import Backend, LocalBackend
+from plugin_framework.emulator.buckets import BucketAddress, connect
 from plugin_framework.emulator.chaos import Ledger
 from plugin_framework.emulator.database import Database
 from plugin_framework.emulator.inputs import Input, Inputs
@@ -33,20 +34,36 @@ from plugin_framework.emulator.subtasks import (
 from plugin_framework.emulator.uploads import Uploads
 from plugin_framework.protocol.models import MINIMUM_PART_SIZE, TaskStatus
 
+if TYPE_CHECKING:
+    from plugin_framework.emulator.buckets.bucket import S3Bucket
+
 _ASKED_FOR = frozenset({TaskStatus.RUNNING, TaskStatus.PAUSED, TaskStatus.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A completed upload: the plugin's ``name`` for it (data, no path), and where its bytes are.
+    """A completed upload: the plugin's ``name`` for it (data, no path), and its object's key.
 
-    ``number`` is its place among all completed uploads, from 1.
+    ``number`` is its place among all completed uploads, from 1. ``file`` is where its bytes are,
+    if they are here.
     """
 
     name: str
-    path: Path
+    key: str
     size: int
     number: int
+    file: Path | None
+
+    @property
+    def path(self) -> Path:
+        """Its file.
+
+        Raises:
+            ValueError: it is in a real store, where ``Store.read`` has it from.
+        """
+        if self.file is None:
+            raise ValueError(f"the output {self.name!r} is in a real store: read it from there")
+        return self.file
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +78,51 @@ class Store:
     """A state directory. Several processes may have it open; one of them may be the server.
 
     ``minimum_part``: bytes that all parts but the last must have, when completed by this store.
+    ``bucket``: where files go, in place of the directory.
 
     Raises:
-        ConfigurationError: a newer version made the directory.
+        ConfigurationError: a newer version made the directory, or there is no client for a bucket.
     """
 
-    def __init__(self, state_dir: Path, *, minimum_part: int = MINIMUM_PART_SIZE) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        minimum_part: int = MINIMUM_PART_SIZE,
+        bucket: BucketAddress | None = None,
+    ) -> None:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._database = Database(state_dir / "datahub.sqlite3")
         self.objects = Objects(self._database, state_dir / "objects")
         self.parts = Parts(self._database, self.objects)
-        self.backend: Backend = LocalBackend(self._database, self.objects, self.parts, minimum_part)
+        self.bucket = None if bucket is None else self._connect(bucket, minimum_part)
+        self.backend: Backend = self.bucket or LocalBackend(
+            self._database, self.objects, self.parts, minimum_part
+        )
         self.uploads = Uploads(self._database, self.backend)
         self.reports = Reports(self._database)
         self.inputs = Inputs(self._database, self.backend)
         self.meter = Meter(self._database)
         self.faults = Ledger(self._database)
 
+    def _connect(self, address: BucketAddress, minimum_part: int) -> S3Bucket:
+        client = connect(address)
+        from plugin_framework.emulator.buckets.bucket import (  # noqa: PLC0415 - needs an extra
+            S3Bucket,
+        )
+
+        return S3Bucket(
+            client,
+            address,
+            database=self._database,
+            objects=self.objects,
+            minimum_part=minimum_part,
+        )
+
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of files and connections."""
+        if self.bucket is not None:
+            self.bucket.close()
         self._database.close()
 
     @property
@@ -115,8 +158,10 @@ class Store:
         Raises:
             ValueError: there is one of that id already.
             OSError: the input cannot be found.
-            Refused: there is no input of that id.
+            Refused: there is no input of that id, or a real store does not take it.
         """
+        with self._database.reading() as sql:
+            _check_new(sql, subtask_id)  # before the input is taken to wherever it goes
         given = self._input(input, file_name)
         plugin, service = (assignment.plugin, assignment.service) if assignment else (None, None)
         facts = {
@@ -133,8 +178,7 @@ class Store:
         }
         names = ", ".join(facts)
         with self._database.transaction() as sql:
-            if sql.execute("SELECT 1 FROM subtasks WHERE subtask_id = ?", (subtask_id,)).fetchone():
-                raise ValueError(f"there is a subtask {subtask_id!r} already")
+            _check_new(sql, subtask_id)
             values = ", ".join(f":{name}" for name in facts)
             sql.execute(f"INSERT INTO subtasks ({names}) VALUES ({values})", facts)  # noqa: S608 - our own words alone
             if given and given.blob:
@@ -271,17 +315,30 @@ class Store:
         """The completed uploads; of those with the same name the latest."""
         with self._database.reading() as sql:
             rows = sql.execute(
-                "SELECT name, blob, objects.size, completed FROM uploads JOIN objects USING (key)"
+                "SELECT name, key, blob, uploads.size, completed FROM uploads"
+                " LEFT JOIN objects USING (key)"
                 " WHERE subtask_id = ? AND completed IS NOT NULL ORDER BY completed",
                 (subtask_id,),
             ).fetchall()
         latest = {
             row["name"]: Output(
-                row["name"], self.objects.path(row["blob"]), row["size"], row["completed"]
+                row["name"],
+                row["key"],
+                row["size"],
+                row["completed"],
+                self.objects.path(row["blob"]) if row["blob"] else None,
             )
             for row in rows
         }
         return list(latest.values())
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """The bytes of an input or output, wherever they are, a block at a time.
+
+        Raises:
+            Refused: they are not there any more, or the store does not give them.
+        """
+        return self.backend.read(key)
 
     def events(self, subtask_id: str, after: int = 0, limit: int = -1) -> list[Event]:
         """What happened to it since event number ``after``, oldest first; -1: all of it.
@@ -310,6 +367,11 @@ class Store:
         with self._database.transaction() as sql:
             find(sql, subtask_id)
             add_lines(sql, subtask_id, lines)
+
+
+def _check_new(sql: sqlite3.Connection, subtask_id: str) -> None:
+    if sql.execute("SELECT 1 FROM subtasks WHERE subtask_id = ?", (subtask_id,)).fetchone():
+        raise ValueError(f"there is a subtask {subtask_id!r} already")
 
 
 def cancel_waiting(sql: sqlite3.Connection, subtask_id: str) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
 from plugin_framework.emulator.backend import Backend
 from plugin_framework.emulator.database import Database
-from plugin_framework.emulator.pending import LIVE, Upload, insert
+from plugin_framework.emulator.pending import LIVE, Upload, insert, manifest_of
 from plugin_framework.emulator.rules import BAD_REQUEST, Refused
 from plugin_framework.emulator.subtasks import find, find_open, record, recorded
 from plugin_framework.protocol.models import MAXIMUM_PARTS, UploadCompletion, UploadRequest
@@ -58,7 +58,8 @@ class Uploads:
                 find_open(sql, upload.subtask_id)
                 insert(sql, upload)
         except Refused:
-            self._backend.abort(upload)
+            with suppress(Refused):  # what the plugin is told is why it was refused
+                self._backend.abort(upload)
             raise
         return upload
 
@@ -70,6 +71,18 @@ class Uploads:
             with self._database.transaction() as sql:
                 record(sql, upload.subtask_id, "upload_init", detail, refused)
             raise
+
+    def find(self, upload_id: str) -> Upload:
+        """The upload of that id.
+
+        Raises:
+            Refused: there is none.
+        """
+        with self._database.reading() as sql:
+            row = sql.execute("SELECT * FROM uploads WHERE upload_id = ?", (upload_id,)).fetchone()
+        if row is None:
+            raise Refused("unknown upload")
+        return Upload.of(row)
 
     def complete(self, completion: UploadCompletion, etag: Callable[[str], str] = str) -> str:
         """Make the object out of its parts, and return its key. A repeat is answered the same.
@@ -90,7 +103,7 @@ class Uploads:
             raise
 
     def _complete(self, completion: UploadCompletion, etag: Callable[[str], str]) -> str:
-        manifest = json.dumps([(part.index, part.etag) for part in completion.parts])
+        manifest = manifest_of(completion.parts)
         with self._database.transaction() as sql:
             upload = _find(sql, completion)
             if upload.manifest is not None:
@@ -104,17 +117,19 @@ class Uploads:
                 self._backend.settle(sql, upload, gathered)
                 _finish(sql, upload, manifest)
         except Refused:
-            self._backend.undo(upload, gathered)
+            with suppress(Refused):
+                self._backend.undo(upload, gathered)
             raise
         self._backend.tidy(upload, gathered)
         return upload.key
 
-    def clear(self) -> None:
+    def clear(self, subtask_id: str | None = None) -> None:
         """Remove from storage what came for uploads that can no longer be completed.
 
-        What a store does not let go of now is tried again at the next call.
+        These are the ones of a subtask that has ended, or of all of them. What a store does not
+        let go of now is left to the next call.
         """
-        for upload in self._dead():
+        for upload in self._dead(subtask_id):
             # First, so that nothing more comes for it.
             self._mark(upload, cleared=True)
             try:
@@ -122,9 +137,10 @@ class Uploads:
             except Refused:
                 self._mark(upload, cleared=False)
 
-    def _dead(self) -> list[Upload]:
-        with self._database.transaction() as sql:
-            return [Upload.of(row) for row in sql.execute(_DEAD)]
+    def _dead(self, subtask_id: str | None) -> list[Upload]:
+        query = _DEAD if subtask_id is None else f"{_DEAD} AND subtask_id = :subtask_id"
+        with self._database.reading() as sql:
+            return [Upload.of(row) for row in sql.execute(query, {"subtask_id": subtask_id})]
 
     def _mark(self, upload: Upload, *, cleared: bool) -> None:
         query = "UPDATE uploads SET cleared = ? WHERE upload_id = ?"

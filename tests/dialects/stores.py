@@ -47,7 +47,7 @@ def seaweedfs(folder: Path) -> Iterator[RunningStore]:
     command = [
         *("weed", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *flags),
         *("-webdav=false", "-admin.ui=false", "-master.telemetry=false"),
-        *("-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=8"),
+        *("-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=0"),
         f"-filer.localSocket={folder}/filer.sock",
         f"-s3.localSocket={folder}/s3.sock",
     ]

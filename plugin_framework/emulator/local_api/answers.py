@@ -23,6 +23,7 @@ BODY_LIMIT: Final = 8 * 1024 * 1024
 
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
+BAD_GATEWAY: Final = 502
 MARK: Final = "X-Datahub-Local"
 """A page of another site cannot send it without asking first, and is never allowed to."""
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from plugin_framework.emulator.dialects import ObjectStoreError
 from plugin_framework.emulator.local_api.answers import (
+    BAD_GATEWAY,
     NOT_FOUND,
     Problem,
     answer,
@@ -24,12 +26,14 @@ from plugin_framework.emulator.local_api.answers import (
 from plugin_framework.emulator.local_api.tasks import subtask_of
 from plugin_framework.emulator.objects import BlobWriter
 from plugin_framework.emulator.pending import Blob
+from plugin_framework.emulator.rules import Refused
 from plugin_framework.emulator.store import Store
 
 LONGEST_NAME: Final = 255
 _CHUNK: Final = 1024 * 1024
 _LENGTH_REQUIRED: Final = 411
 _NO_ROOM: Final = 507
+_BYTES: Final = "application/octet-stream"
 
 
 class Attachment(FileResponse):
@@ -38,17 +42,31 @@ class Attachment(FileResponse):
     chunk_size = _CHUNK
 
     def __init__(self, path: Path, name: str) -> None:
-        headers = {
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
-            "Content-Security-Policy": "sandbox",
-        }
         try:
             facts = path.stat()
         except OSError:
             raise Problem("the file is no longer there", NOT_FOUND) from None
-        super().__init__(
-            path, headers=headers, media_type="application/octet-stream", stat_result=facts
-        )
+        super().__init__(path, headers=_kept_as(name), media_type=_BYTES, stat_result=facts)
+
+
+class Fetched(StreamingResponse):
+    """The same, for an object that is in a real store."""
+
+    def __init__(self, store: Store, key: str, name: str, size: int | None) -> None:
+        content = store.read(key)
+        try:
+            first = next(content, b"")
+        except Refused as refused:
+            raise Problem(refused.message, BAD_GATEWAY) from None
+        headers = _kept_as(name) | ({} if size is None else {"Content-Length": str(size)})
+        super().__init__(chain([first], content), headers=headers, media_type=_BYTES)
+
+
+def _kept_as(name: str) -> dict[str, str]:
+    return {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+        "Content-Security-Policy": "sandbox",
+    }
 
 
 class Files:
@@ -94,13 +112,18 @@ class Files:
         subtask_id = subtask_of(self._store, request).subtask_id
         for output in self._store.outputs(subtask_id):
             if output.number == request.path_params["number"]:
-                return Attachment(output.path, output.name)
+                if output.file is None:
+                    return Fetched(self._store, output.key, output.name, output.size)
+                return Attachment(output.file, output.name)
         raise Problem("there is no such output", NOT_FOUND)
 
     def _input(self, request: Request) -> Response:
         subtask = subtask_of(self._store, request)
         if subtask.input_key is None or subtask.input_name is None:
             raise Problem("the task has no input", NOT_FOUND)
+        if self._store.bucket is not None:
+            key, name, size = subtask.input_key, subtask.input_name, subtask.input_size
+            return Fetched(self._store, key, name, size)
         try:
             stored = self._store.objects.find(subtask.input_key)
         except ObjectStoreError:

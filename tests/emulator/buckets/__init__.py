@@ -1,0 +1,1 @@
+"""The local Datahub over the buckets of real stores: SeaweedFS, and MinIO's code in JuiceFS."""
