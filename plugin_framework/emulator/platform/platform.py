@@ -6,6 +6,8 @@ import asyncio
 import secrets
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Self, TypeVar
 
@@ -32,6 +34,11 @@ SCRIPT_SECONDS: Final = 5.0
 
 LOST_SECONDS: Final = 120.0
 """Four heartbeats."""
+
+WAIT_SECONDS: Final = 30.0
+"""Longer than any call takes: only an end that breaks it off is waited for in vain."""
+
+UNAVAILABLE: Final = 503
 
 T = TypeVar("T")
 
@@ -225,7 +232,12 @@ class Platform:
         return self._store.subtask(subtask_id)
 
     def _wait_for(self, asked: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
+        try:
+            return asyncio.run_coroutine_threadsafe(asked, self._loop).result(WAIT_SECONDS)
+        except (CancelledError, RuntimeError, TimeoutError):
+            asked.close()
+            raise Refused("the local Datahub is ending", UNAVAILABLE) from None
 
     def _call_soon(self, call: Callable[[], object]) -> None:
-        self._loop.call_soon_threadsafe(call)
+        with suppress(RuntimeError):  # it has ended; what is kept goes on at the next start
+            self._loop.call_soon_threadsafe(call)
