@@ -210,8 +210,11 @@ class Session:
                     headers={"X-Datahub-Local": "1"},
                 )
             answer.raise_for_status()
-        except httpx.HTTPError as error:
+            names = ", ".join(plugin["name"] for plugin in answer.json())
+        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
             log.error("the local Datahub does not take the service: %s", error)  # noqa: TRY400 - one line
+        else:
+            log.info("on the page: %s", names)
 
     def _await_datahub(self) -> None:
         fd = os.pidfd_open(self._datahub.pid)
