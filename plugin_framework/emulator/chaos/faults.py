@@ -128,15 +128,20 @@ async def _trickle(rule: rules.Trickle, hit: Hit, app: App, wire: Wire) -> None:
     async def send(message: Message) -> None:
         body = message.get("body", b"")
         while len(body) > step:
+            await pass_on(step)
             await wire.send({**message, "body": body[:step], "more_body": True})
-            await asyncio.sleep(step / rule.bytes_per_second)
             body = body[step:]
+        await pass_on(len(body))
         await wire.send({**message, "body": body} if body else message)
 
     async def receive() -> Message:
         message = await wire.receive()
-        await asyncio.sleep(len(message.get("body", b"")) / rule.bytes_per_second)
+        await pass_on(len(message.get("body", b"")))
         return message
+
+    async def pass_on(size: int) -> None:
+        if size:
+            await asyncio.sleep(size / rule.bytes_per_second)
 
     await app(replace(wire, receive=receive) if hit.call == "put" else replace(wire, send=send))
 

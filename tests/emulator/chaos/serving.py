@@ -87,7 +87,7 @@ def served(folder: Path, *, http: str = "h11", dialect: str = "s3") -> Iterator[
         ws="none",
         access_log=False,
         log_level="warning",
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=0,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))

@@ -24,7 +24,7 @@ from tests.emulator.chaos.serving import Served, served
 MIB = 1024 * 1024
 CONTENT = bytes(range(256)) * 4096 * 6  # 6 MiB: two parts
 SETTINGS: Mapping[str, Any] = {"transfer": {"chunk_size": "5MiB"}, "request_deadline": 1}
-AT_ONCE = 8
+AT_ONCE = 12
 Rule = dict[str, Any]
 
 
@@ -53,7 +53,7 @@ COMPLETED: Mapping[str, tuple[Rule, ...]] = {
         {"fault": "trickle", "call": "put", "bytes_per_second": 8 * MIB},
     ),
     "503 with Retry-After": (
-        {"fault": "status", "call": "api", "status": 503, "retry_after": 0.1, "count": 4},
+        {"fault": "status", "call": "api", "status": 503, "retry_after": 0.1, "count": 2},
     ),
     "429 with a silly Retry-After": (
         {"fault": "status", "call": "api", "status": 429, "retry_after": "soon", "count": 2},
@@ -65,8 +65,8 @@ COMPLETED: Mapping[str, tuple[Rule, ...]] = {
     "storage's 500": (
         {"fault": "status", "call": "storage", "status": 500, "each": "part", "count": 1},
     ),
-    "code 500 under 200": ({"fault": "code", "code": 500, "each": "subtask", "count": 3},),
-    "reset before": ({"fault": "reset", "call": "api", "count": 3},),
+    "code 500 under 200": ({"fault": "code", "code": 500, "count": 2},),
+    "reset before": ({"fault": "reset", "call": "api", "count": 2},),
     "reset after": ({"fault": "reset", "call": "api", "applied": True, "every": 2, "count": 3},),
     "every answer lost once": tuple(
         {"fault": "reset", "call": call, "applied": True, "count": 1}
@@ -80,13 +80,13 @@ COMPLETED: Mapping[str, tuple[Rule, ...]] = {
     ),
     "hang": ({"fault": "hang", "call": ["result", "upload_init"], "each": "subtask", "count": 1},),
     "hang though applied": ({"fault": "hang", "call": "result", "applied": True, "count": 1},),
-    "truncated answers": ({"fault": "truncate", "call": "api", "count": 3},),
-    "answers cut short": ({"fault": "truncate", "call": "api", "length": "cut", "count": 3},),
+    "truncated answers": ({"fault": "truncate", "call": "api", "count": 2},),
+    "answers cut short": ({"fault": "truncate", "call": "api", "length": "cut", "count": 2},),
     "truncated downloads": ({"fault": "truncate", "call": "get", "bytes": 4 * MIB, "count": 3},),
     "downloads cut short": ({"fault": "truncate", "call": "get", "length": "cut", "count": 2},),
     **{
         f"garbage: {kind}": (
-            {"fault": "garbage", "call": ["api", "put"], "kind": kind, "count": 4},
+            {"fault": "garbage", "call": ["api", "put"], "kind": kind, "count": 3},
         )
         for kind in ("html", "bytes", "gzip", "header", "status_line")
     },

@@ -61,7 +61,7 @@ def client(hub: Served) -> Iterator[DatahubClient]:
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    made = Engine(EngineOptions(allow_private=True, low_speed_seconds=1))
+    made = Engine(EngineOptions(allow_private=True))
     yield made
     made.close()
 
@@ -112,7 +112,6 @@ NO_JSON = "the answer is not the protocol's JSON"
         ({"fault": "reset", "applied": True, "bytes": 9}, ConnectionFailedError, BROKEN, True),
         ({"fault": "outage"}, ConnectionFailedError, BROKEN, False),
         ({"fault": "hang"}, ConnectionFailedError, "no whole answer in time", False),
-        ({"fault": "hang", "applied": True}, ConnectionFailedError, "no whole answer", True),
         ({"fault": "hang", "seconds": 0.1}, ConnectionFailedError, BROKEN, False),
         ({"fault": "truncate", "bytes": 9}, ConnectionFailedError, BROKEN, True),
         ({"fault": "truncate", "length": "cut"}, InvalidAnswerError, NO_JSON, True),
@@ -155,10 +154,10 @@ def test_retry_after(given: Any, read: float | None, hub: Served, client: Datahu
 
 @pytest.mark.parametrize("at", ["request", "body", "answer"])
 def test_delays(at: str, hub: Served, client: DatahubClient) -> None:
-    hub.set({"fault": "delay", "seconds": 0.2, "at": at})
+    hub.set({"fault": "delay", "seconds": 0.1, "at": at})
     before = time.monotonic()
     client.heartbeat("s", 50)
-    assert time.monotonic() - before >= 0.2
+    assert time.monotonic() - before >= 0.1
 
 
 @pytest.mark.parametrize(
@@ -168,7 +167,7 @@ def test_delays(at: str, hub: Served, client: DatahubClient) -> None:
         ({"fault": "reset", "applied": True, "bytes": 10**6}, "reset by peer", 0, 10**6),
         ({"fault": "truncate"}, "end of response with 1500000 bytes missing", 1499999, 1499999),
         ({"fault": "truncate", "bytes": 7}, "bytes missing", 7, 7),
-        ({"fault": "hang"}, "too slow", 0, 0),
+        ({"fault": "hang", "seconds": 0.05}, "Empty reply", 0, 0),
         ({"fault": "garbage", "kind": "status_line"}, "status line|HTTP/0.9", 0, 0),
         ({"fault": "garbage", "kind": "header"}, "grew larger than allowed", 0, 0),
     ],
@@ -242,8 +241,8 @@ def test_trickles_and_pauses_in_mid_body(
             assert put(hub, engine, tmp_path, *rules).headers["etag"]
         return time.monotonic() - before
 
-    assert moved({"fault": "trickle", "bytes_per_second": SIZE * 3}) >= 0.3
-    assert moved({"fault": "delay", "at": "body", "seconds": 0.3}) >= 0.3
+    assert moved({"fault": "trickle", "bytes_per_second": SIZE * 10}) >= 0.1
+    assert moved({"fault": "delay", "at": "body", "seconds": 0.1}) >= 0.1
 
 
 def test_a_reset_is_no_polite_end(hub: Served) -> None:
