@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugin_framework.emulator.chaos import Chaos
@@ -185,6 +185,7 @@ FIELDS = st.sampled_from(
 )
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.dictionaries(FIELDS, JSON, max_size=4), st.sampled_from(["delay", "status", "hang"]))
 def test_whatever_it_holds_it_is_read_or_refused_line_by_line(
     rule: dict[str, Any], fault: str
