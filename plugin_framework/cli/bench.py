@@ -10,6 +10,7 @@ import secrets
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -29,7 +30,14 @@ if TYPE_CHECKING:
 
 SYNTHETIC = "plugin_framework.testing.synthetic:Synthetic"
 DEFAULT_PORT = 8765
-INTERRUPTED = 130
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal came: what was measured so far is shown."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.code = 128 + number
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +150,15 @@ def bench_command(
     if given["plugin"] and not given["service"]:
         raise click.UsageError("--plugin is one of a --service; else give NAME")
     options = Options(input=source, config=read_config(config, assignments), **given)
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
     with own_stdout() as say:
         code = _measure(options, say)
     sys.exit(code)
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    raise Interrupted(number)
 
 
 def _measure(options: Options, say: Callable[[str], None]) -> int:
@@ -157,7 +170,7 @@ def _measure(options: Options, say: Callable[[str], None]) -> int:
     credentials = _credentials(options, settings)
     code = 0
     with ExitStack() as made:
-        folder = Path(made.enter_context(tempfile.TemporaryDirectory(prefix="datahub-bench-")))
+        folder = Path(made.enter_context(_scratch()))
         options = _with_input(options, folder)
         _check_writable(options.out)
         datahub = _datahub(made, options, folder / "datahub", credentials)
@@ -169,6 +182,7 @@ def _measure(options: Options, say: Callable[[str], None]) -> int:
             made.enter_context(service)
         url = options.service or (service.url if service else "")
         target = find_target(url, options.plugin, credentials, options.config)
+        tell(f"{options.tasks} tasks are offered, {options.rate:g} a second; Ctrl-C ends it early")
         bench = Bench(
             target,
             folder / "datahub",
@@ -178,30 +192,40 @@ def _measure(options: Options, say: Callable[[str], None]) -> int:
             input=options.input,
             beat=settings.heartbeat_seconds,
         )
-        tell(f"{options.tasks} tasks are offered, {options.rate:g} a second; Ctrl-C ends it early")
         try:
-            bench.run(options.wait, tell)
-        except KeyboardInterrupt:
-            code = INTERRUPTED
+            bench.run(options.wait, tell, lambda: service is None or service.runs)
+        except Interrupted as interrupted:
+            code = interrupted.code
         figures = bench.figures()
         _show(figures, options, say)
         if bench.silent:
             tell(f"no report came: is the service's DATAHUB_BASE_URL {datahub.url}?")
-        if service is not None and service.problem:
-            tell(f"the service's first problem: {service.problem}")
+        if service is not None and (service.problem or not service.runs):
+            code = code or int(not service.runs)
+            tell(f"the service's first problem: {service.problem or 'it has ended'}")
         if options.service is not None and (left := bench.call_off()):
             tell(f"{left} tasks that had not ended were cancelled")
+        # Nothing of it is kept: waiting for it to end in good order would be wasted time.
+        os.kill(datahub.pid, signal.SIGKILL)
     return code
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    # What a killed service leaves behind may still be written to.
+    return tempfile.TemporaryDirectory(prefix="datahub-bench-", ignore_cleanup_errors=True)
 
 
 def _show(figures: Figures, options: Options, say: Callable[[str], None]) -> None:
     from plugin_framework.emulator.bench.plot import picture  # noqa: PLC0415 - loaded late
     from plugin_framework.emulator.bench.table import lines  # noqa: PLC0415 - loaded late
 
+    if options.out is not None:
+        try:
+            options.out.write_text(picture(figures, options.title), encoding="utf-8")
+        except OSError as error:
+            tell(f"--out {options.out} cannot be written ({error.strerror})")
     for line in [json.dumps(figures.as_json())] if options.as_json else lines(figures):
         say(line)
-    if options.out is not None:
-        options.out.write_text(picture(figures, options.title), encoding="utf-8")
 
 
 def _settings(*, own_service: bool) -> Settings:
@@ -293,6 +317,7 @@ class Service:
             parent=os.getpid(),
         )
         self._urls: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._ended = threading.Event()
         self.url = ""
         self.problem = ""
 
@@ -305,8 +330,7 @@ class Service:
         from plugin_framework.cli.dev.service import ServiceProcess  # noqa: PLC0415 - loaded late
         from plugin_framework.errors import ConfigurationError  # noqa: PLC0415 - loaded late
 
-        # Its end is told as an address that is none.
-        self._process = ServiceProcess(self._orders, self._take, lambda _: self._urls.put(""))
+        self._process = ServiceProcess(self._orders, self._take, self._note_end)
         self.url = self._urls.get()
         if not self.url:
             raise ConfigurationError(self.problem or "the service ended before it served")
@@ -315,6 +339,16 @@ class Service:
     def __exit__(self, *_: object) -> None:
         """End it. Nothing of it is kept: what runs need not end in good order."""
         self._process.kill()
+        self._ended.wait()
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended by itself."""
+        return not self._ended.is_set()
+
+    def _note_end(self, _process: object) -> None:
+        self._ended.set()
+        self._urls.put("")  # an address that is none
 
     def _take(self, line: str) -> None:
         try:

@@ -17,6 +17,16 @@ from tests.service.calling import SIGNED, ServiceProcess
 
 BENCH = ("emulator", "bench")
 SYNTHETIC = "plugin_framework.testing.synthetic:Synthetic"
+DEADLY = """
+import os, signal
+from plugin_framework import DatahubPlugin
+
+class Deadly(DatahubPlugin):
+    isolation = "thread"
+
+    def process(self, ctx):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +95,14 @@ def test_an_early_end_shows_what_was_measured_and_leaves_nothing_running(
     assert run.err[-1].endswith("2 tasks that had not ended were cancelled")
     ends = [x for x in service.lines if "cancelled" in x["message"]]
     assert ends
+
+
+def test_a_service_that_dies_is_said_to_have(tmp_path: Path) -> None:
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    ended = call(*BENCH, "deadly:Deadly", "--tasks", "2", "--rate", "9", "--json", cwd=tmp_path)
+    assert ended.code == 1
+    assert ended.outcome["completed"] == 0
+    assert ended.err.splitlines()[-1].endswith("the service's first problem: it has ended")
 
 
 @pytest.mark.parametrize(

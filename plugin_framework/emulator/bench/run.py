@@ -64,10 +64,16 @@ class Bench:
         for task in self._tasks:
             store.create_subtask(task.subtask_id, input=input, config=target.config)
 
-    def run(self, patience: float, tell: Callable[[str], object] = lambda _line: None) -> None:
+    def run(
+        self,
+        patience: float,
+        tell: Callable[[str], object] = lambda _line: None,
+        serves: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Offer all, and wait until all have ended, ``patience`` seconds at most after the last.
 
-        ``tell`` is given a line now and then. However it ends, ``figures`` are what is known.
+        ``tell`` is given a line now and then; ``serves`` says whether there still is a service.
+        However it ends, ``figures`` are what is known.
 
         Raises:
             ConfigurationError: the service refuses the first task, as it would all others.
@@ -85,7 +91,8 @@ class Bench:
                     told = now
                     tell(f"after {now - began:.0f} s: {self._so_far()}")
                 self._check_first()
-                if self._is_silent(now) or now > self._tasks[-1].due + patience:
+                late = now > self._tasks[-1].due + patience
+                if late or self._is_silent(now) or not serves():
                     break
         finally:
             self._offering.stop()
