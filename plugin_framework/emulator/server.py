@@ -41,6 +41,7 @@ class Server:
 
     Attributes:
         url: where the page is, and Datahub.
+        port: where it listens.
 
     Raises:
         ConfigurationError: the address cannot be had, or the bucket not be used.
@@ -52,6 +53,7 @@ class Server:
             check_bucket(settings.bucket)
         self._listener = listener or _listen(settings)
         self.url = settings.public_url or url_of(self._listener)
+        self.port: int = self._listener.getsockname()[1]
         self._uvicorn: _Uvicorn | None = None
         self._stopped = threading.Event()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -64,7 +64,7 @@ class Hub:
         self._taken_at = 0.0
         self._has_ended = False
 
-    async def stream(self, client: Client) -> AsyncIterator[bytes]:
+    async def stream(self, client: Client) -> AsyncGenerator[bytes, None]:
         """What to send, until ``end``."""
         self._clients.add(client)
         if self._has_ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import socket
 import threading
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from plugin_framework.emulator import Emulator, Store
+from plugin_framework.emulator.local_api import hub
 from plugin_framework.emulator.local_api.hub import _WAITING, Client
 from tests.emulator.calling import MIB, Plugin, send
 from tests.emulator.local_api.calling import Local, Stream, task
@@ -203,3 +205,20 @@ def test_a_page_that_does_not_read_holds_up_nobody(
         )
         assert next(shown)
     stuck.close()
+
+
+def test_a_quiet_stream_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "KEEP_ALIVE_SECONDS", 0.01)
+    monkeypatch.setattr(hub, "TICK_SECONDS", 0.001)
+    store = Store(tmp_path)
+
+    async def first_comment() -> bytes:
+        stream = hub.Hub(store).stream(Client(revision=0))
+        async for message in stream:
+            if message.startswith(b":"):
+                await stream.aclose()
+                return message
+        return b""
+
+    assert asyncio.run(first_comment()) == b": keep-alive\n\n"
+    store.close()
