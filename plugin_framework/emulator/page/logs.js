@@ -15,15 +15,14 @@ export class Logs {
   #count = 0;
 
   constructor() {
-    const choice = h("select", { on: { change: () => this.#choose(choice.value) } });
+    const change = () => this.#choose(choice.value);
+    const choice = h("select", { class: "compact", "aria-label": "Least level", on: { change } });
     choice.append(h("option", { value: "" }, "All levels"));
     for (const level of LEVELS.slice(1)) {
       const more = level === LEVELS.at(-1) ? "" : " and above";
       choice.append(h("option", { value: level.toLowerCase() }, `${capital(level)}${more}`));
     }
-    const label = h("label", { class: "compact" }, h("span", { class: "unseen" }, "Least level"));
-    label.append(choice);
-    this.tools = h("span", { class: "beside" }, this.#note, label);
+    this.tools = h("span", { class: "beside" }, this.#note, choice);
     this.element = h("div", { class: "logs" }, this.#none, this.#lines);
     show(this.#lines, false);
   }

@@ -9,18 +9,23 @@ import { TaskView } from "/page/task_view.js";
 import { TasksView } from "/page/tasks_view.js";
 
 const VIEWS = { "": TasksView, tasks: TaskView, new: NewView, faults: FaultsView };
-const SAY_AGAIN = 4000; // milliseconds in which no more is read out
+const SAY_AGAIN = 2000; // milliseconds between two things that are read out
 
 const byId = (id) => document.getElementById(id);
 const main = byId("main");
 let view = null;
-let said = 0;
+let said = -SAY_AGAIN;
+let saying = 0;
 
 const app = {
+  // The latest wins: who listens is told how things are, and not all that they were.
   say(message) {
-    if (performance.now() - said < SAY_AGAIN && byId("said").textContent) return;
-    said = performance.now();
-    text(byId("said"), message);
+    clearTimeout(saying);
+    const wait = Math.max(0, said + SAY_AGAIN - performance.now());
+    saying = setTimeout(() => {
+      said = performance.now();
+      text(byId("said"), message);
+    }, wait);
   },
 
   live(path, handlers) {

@@ -6,6 +6,8 @@ import { plural } from "/page/format.js";
 
 const AGAIN = 5000; // milliseconds after which health is asked for again
 
+let serial = 0;
+
 export class PluginChoice {
   chosen = "";
   #plugins = [];
@@ -56,7 +58,8 @@ export class PluginChoice {
     const isThere = plugins.some(({ name }) => name === this.chosen);
     if (!isThere && usable.length) this.#choose(usable[0].name);
     else if (!isThere) this.#choose("");
-    if (held) this.#list.querySelector(`input[value="${CSS.escape(held)}"]`)?.focus();
+    const radios = [...this.#list.querySelectorAll("input")];
+    if (held) radios.find(({ value }) => value === held)?.focus();
   }
 
   #choose(name) {
@@ -66,7 +69,7 @@ export class PluginChoice {
   }
 
   #entry({ name, version, service, healthy, problem }) {
-    const id = `plugin-${CSS.escape(name)}`;
+    const id = `plugin-${(serial += 1)}`;
     const radio = h("input", {
       type: "radio",
       name: "plugin",

@@ -55,7 +55,22 @@ export class TaskView {
     this.progress = progressBar("Progress");
     this.frames = inFrames(() => this.draw());
     this.element = this.build();
-    this.live = app.live(`/local/stream?task=${encodeURIComponent(id)}`, {
+    this.connect();
+    this.stopClock = everySecond(() => this.frames.ask());
+    this.resized = new ResizeObserver(() => this.frames.ask());
+    this.resized.observe(this.timeline.element);
+  }
+
+  // A stream of no task would be taken for a connection that is lost.
+  async connect() {
+    try {
+      await get(taskPath(this.id));
+    } catch (error) {
+      this.fail(error);
+      if (error.status === 404) return;
+    }
+    if (this.isClosed) return;
+    this.live = this.app.live(`/local/stream?task=${encodeURIComponent(this.id)}`, {
       open: () => this.load(),
       reset: () => this.load(),
       tasks: ({ tasks }) => this.receive(tasks),
@@ -63,13 +78,11 @@ export class TaskView {
       events: (events) => this.receiveEvents(events),
       logs: (lines) => this.receiveLogs(lines),
     });
-    this.stopClock = everySecond(() => this.frames.ask());
-    this.resized = new ResizeObserver(() => this.frames.ask());
-    this.resized.observe(this.timeline.element);
   }
 
   close() {
-    this.live.close();
+    this.isClosed = true;
+    this.live?.close();
     this.stopClock();
     this.frames.stop();
     this.resized.disconnect();

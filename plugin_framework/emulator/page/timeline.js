@@ -106,8 +106,8 @@ function drawBeats(group, points, { width }) {
   const steps = points.map(({ x, progress }, n) => `${n ? `H${x}` : ""}V${y(progress)}`).join("");
   const last = points.at(-1);
   group.append(
-    s("path", { class: "area", d: `M${points[0].x} ${height}${steps}V${height}Z` }),
-    s("path", { class: "line", d: `M${points[0].x} ${height}${steps}` }),
+    s("path", { class: "area", d: `M${points[0].x} ${height}${steps}H${width}V${height}Z` }),
+    s("path", { class: "line", d: `M${points[0].x} ${height}${steps}H${width}` }),
     s("path", { class: "beats", d: points.map(({ x }) => `M${x} ${height}v-5`).join("") }),
   );
   const isFar = last.x > width - 40;
