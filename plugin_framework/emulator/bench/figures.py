@@ -109,6 +109,13 @@ class Figures:
         return max(moments) - self.tasks[0].due if moments else 0.0
 
     @property
+    def waiting_still(self) -> list[float]:
+        """How long those had waited at the end that were accepted, and never started."""
+        end = self.tasks[0].due + self.seconds
+        left = (t for t in self.tasks if t.answer == "accepted" and not t.over and not t.started)
+        return [end - task.due for task in left]
+
+    @property
     def throughput(self) -> float:
         """Completed tasks a second, from the first offer to the last end."""
         ends = [t.ended for t in self.tasks if t.ended and t.status is TaskStatus.COMPLETED]
@@ -173,17 +180,19 @@ def _flights(tasks: Iterable[Task]) -> Iterator[Flight]:
 def limit(figures: Figures) -> str:
     """What kept more tasks from being done, in one sentence."""
     counts = figures.counts
-    waits = sorted(figures.times["wait"])
-    if counts["unanswered"] or not waits:
+    waits = sorted([*figures.times["wait"], *figures.waiting_still])
+    started = len(figures.times["wait"])
+    if counts["unanswered"] or not started:
         problems = [task.problem for task in figures.tasks if task.problem]
         why = f" ({problems[0]})" if problems else ""
         return (
             f"What limits it cannot be told: {counts['unanswered']} calls were not answered, and"
-            f" {len(waits)} tasks started{why}."
+            f" {started} tasks started{why}."
         )
     refused = counts["refused_busy"]
     full = f", and {refused} more were refused because the queue was full" if refused else ""
-    if not refused and waits[-1] < max(_MANY * waits[0], 1.0):
+    soon = waits[-1] < max(_MANY * waits[0], 1.0)
+    if soon and not refused and len(figures.waiting_still) <= figures.most_running:
         return (
             f"Nothing was at its limit: each task started within {waits[-1]:.1f} s, and at the most"
             f" {_tasks(figures.most_running)} ran at once."

@@ -99,6 +99,13 @@ def test_the_limit_is_named() -> None:
     assert limit(figures(slow)).startswith("Starting tasks took the time")
 
 
+def test_those_that_wait_to_the_end_count_for_the_limit() -> None:
+    left = [Task(f"left-{n}", BEGAN + 1, BEGAN + 1.01, "accepted") for n in range(50)]
+    made = figures([task(0, wait=0.1, run=9), *left])
+    assert made.waiting_still == pytest.approx([8.1] * 50)
+    assert limit(made).startswith("Slots: 1 task ran at once, and never more, while up to 50")
+
+
 def test_a_limit_that_cannot_be_told_has_the_reason() -> None:
     assert limit(figures([refused(0, "none")])).endswith("(HTTP 503: none).")
     assert limit(figures([Task("never offered", BEGAN)])).startswith("What limits it cannot be")
