@@ -134,7 +134,6 @@ class Running:
 
     def create(self, plugin: str, **config: Any) -> str:
         """A new task of a plugin; its subtask's id."""
-        until(lambda: [one for one in self.call("GET", "plugins") if one["name"] == plugin], plugin)
         task = self.call("POST", "tasks", json={"plugin": plugin, "config": config})
         return str(task["subtask_id"])
 

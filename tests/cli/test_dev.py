@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cli.calling import COMMAND, DEADLINE, environment
+from tests.cli.calling import COMMAND, DEADLINE, Family, environment
 from tests.cli.running import PAGE, Running, until
 
 PLUGIN = '''
@@ -53,7 +53,7 @@ def dev(folder: Path, *options: str | Path, **env: str) -> Running:
 def serving(folder: Path, **env: str) -> Iterator[Running]:
     """``dev``, once the page knows the plugin."""
     with dev(folder, **env) as running:
-        running.said("serving Steps on")
+        running.said("on the page: Steps")
         yield running
 
 
@@ -90,59 +90,58 @@ def test_a_task_that_runs_goes_on_with_new_code_and_one_that_waits_is_kept(folde
         assert "begun by new code at attempt 2" in said
         assert said[-1] == f"subtask {first}: completed"
         assert {line["logger"] for line in lines} >= {"datahub.plugin.Steps", "datahub.runner"}
+        failed = running.create("Steps", **config, fails=True)
+        running.task_with(failed, status_name="failed", reason="there is nothing to count")
         assert running.end() == 0
     gone(running)
 
 
-def test_a_failure_is_explained(folder: Path) -> None:
-    with serving(folder) as running:
-        (folder / "go").touch()
-        failed = running.create("Steps", until=str(folder / "go"), fails=True)
-        running.task_with(failed, status_name="failed", reason="there is nothing to count")
-
-
-def test_a_plugin_that_is_broken_is_tried_again_when_it_changes(folder: Path) -> None:
-    with serving(folder) as running:
-        subtask_id = running.create("Steps", until=str(folder / "go"))
-        running.said("begun by old code")
-        write(folder, f"{PLUGIN}\nthis is no Python\n")
-        said = running.said("SyntaxError: invalid syntax")
-        assert f"{folder / 'steps.py'}, line" in said["message"]
-        running.said("it is started again when a file changes")
-        assert running.task(subtask_id)["status_name"] == "running"
-        write(folder, PLUGIN.replace("old code", "mended code"))
-        running.said("begun by mended code at attempt 2")
-        (folder / "go").touch()
-        done = running.task_with(subtask_id, status_name="completed")
-        assert done["result"] == {"code": "mended code", "attempt": 2}
-
-
-def test_a_plugin_may_be_broken_at_the_start(folder: Path) -> None:
+def test_what_is_broken_is_tried_again_when_it_changes(folder: Path) -> None:
     write(folder, "import nothing_of_that_name")
     with dev(folder) as running:
         assert running.url
         running.said("No module named 'nothing_of_that_name'")
         running.said("it is started again when a file changes")
         write(folder)
-        running.said("serving Steps on")
+        running.said("on the page: Steps")
+        subtask_id = running.create("Steps", until=str(folder / "go"))
+        running.said("begun by old code")
+        write(folder, f"{PLUGIN}\nthis is no Python\n")
+        said = running.said("SyntaxError: invalid syntax")
+        assert f"{folder / 'steps.py'}, line" in said["message"]
+        running.said("it is started again when a file changes", times=2)
+        assert running.task(subtask_id)["status_name"] == "running"
+        write(folder, PLUGIN.replace("old code", "mended code"))
+        running.said("begun by mended code at attempt 2")
+        (folder / "go").touch()
+        done = running.task_with(subtask_id, status_name="completed")
+        assert done["result"] == {"code": "mended code", "attempt": 2}
         assert running.end(signal.SIGTERM) == 0
 
 
-def test_a_service_that_ends_by_itself_is_started_again(folder: Path) -> None:
+def test_a_service_that_ends_by_itself_is_started_again_and_kill_9_leaves_nothing(
+    folder: Path,
+) -> None:
     with serving(folder) as running:
-        subtask_id = running.create("Steps", until=str(folder / "go"))
+        running.create("Steps", until=str(folder / "go"))
         running.said("begun by old code at attempt 1")
-        os.kill(_service_of(running), signal.SIGKILL)
+        os.kill(_child_of(running, "plugin_framework.cli.dev"), signal.SIGKILL)
         running.said("the service was killed by SIGKILL: it is started again in 1 s")
         running.said("begun by old code at attempt 2")
-        (folder / "go").touch()
-        running.task_with(subtask_id, status_name="completed")
+        # The command, the Datahub, the service, its forkserver, the task.
+        assert len(running.family.alive()) >= 5
+        running.process.kill()
+        gone(running)
 
 
-def test_all_goes_on_at_the_next_start_with_the_same_address(folder: Path) -> None:
+def test_all_goes_on_at_the_next_start_with_the_same_address(
+    folder: Path,
+) -> None:
     config = {"until": str(folder / "go")}
     with serving(folder, DATAHUB_MAX_CONCURRENCY="1") as running:
         url = running.url
+        with dev(folder) as second:
+            assert f"--state {folder / 'state'}: another `dev` uses it" in second.problem()
         tasks = [running.create("Steps", **config) for _ in range(2)]
         running.said("begun by old code at attempt 1")
         running.task_with(tasks[1], dispatch="accepted")
@@ -155,21 +154,28 @@ def test_all_goes_on_at_the_next_start_with_the_same_address(folder: Path) -> No
     assert [result["attempt"] for result in results] == [2, 1]
 
 
-def test_kill_9_leaves_no_process(folder: Path) -> None:
+def test_a_task_that_comes_to_no_checkpoint_is_held_up_by_nobody(folder: Path) -> None:
+    """It has a few seconds, and not the whole grace period; nor has the second signal any."""
+    stuck = PLUGIN.replace("ctx.checkpoint()", "pause.wait(300)")
+    write(folder, stuck)
     with serving(folder) as running:
-        running.create("Steps", until=str(folder / "go"))
-        running.said("begun by old code")
-        # The command, the Datahub, the service, its forkserver, the task.
-        assert len(running.family.alive()) >= 5
-        running.process.kill()
+        subtask_id = running.create("Steps", until=str(folder / "go"))
+        running.said("begun by old code at attempt 1")
+        write(folder, stuck.replace("old code", "new code"))
+        running.said("begun by new code at attempt 2")
+        assert running.task(subtask_id)["status_name"] == "running"
+        running.process.send_signal(signal.SIGINT)
+        running.said("goes on at the next start")
+        assert running.end() == 0
+    gone(running)
+
+
+def test_it_ends_with_its_datahub(folder: Path) -> None:
+    with serving(folder) as running:
+        os.kill(_child_of(running, "plugin_framework.emulator"), signal.SIGKILL)
+        running.said("the local Datahub has ended by itself")
+        assert running.process.wait(DEADLINE) == 1
         gone(running)
-
-
-def test_two_on_one_state(folder: Path) -> None:
-    with dev(folder) as running:
-        assert running.url
-        with dev(folder) as second:
-            assert f"--state {folder / 'state'}: another `dev` uses it" in second.problem()
 
 
 @pytest.mark.parametrize(
@@ -188,20 +194,28 @@ def test_what_cannot_be_is_one_line(arguments: tuple[str, ...], problem: str, fo
 
 def test_ctrl_c_on_a_terminal_ends_all(folder: Path) -> None:
     """The terminal signals the whole foreground group, and the address comes first there, too."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(folder)
-        argv = [COMMAND, "dev", "steps:Steps", "--state", "state"]
-        os.execve(COMMAND, argv, environment(FAMILY_MARK="on-a-terminal-" + folder.name))
-    shown = _Shown(terminal)
-    shown.wait_for("service  | serving Steps on")
-    assert shown.text.startswith(PAGE)
-    url = shown.text.splitlines()[0].removeprefix(PAGE)
-    until(lambda: httpx.get(f"{url}local/plugins", trust_env=False).json(), "a plugin on the page")
-    os.write(terminal, b"\x03")
-    shown.wait_for("dev      | SIGINT")
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+    ours, theirs = pty.openpty()
+    family = Family.new()
+    with subprocess.Popen(
+        # It becomes the command, once the terminal controls it.
+        ["setsid", "--ctty", COMMAND, "dev", "steps:Steps", "--state", "state"],
+        cwd=folder,
+        env=environment(**family.env),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        shown = _Shown(ours)
+        shown.wait_for("dev      | on the page: Steps")
+        assert shown.text.startswith(PAGE)
+        url = shown.text.splitlines()[0].removeprefix(PAGE)
+        assert httpx.get(f"{url}local/plugins", trust_env=False).json()
+        os.write(ours, b"\x03")
+        shown.wait_for("dev      | SIGINT")
+        assert process.wait(DEADLINE) == 0
+    os.close(ours)
+    until(lambda: not family.alive(), "that all processes are gone")
 
 
 class _Shown:
@@ -216,9 +230,9 @@ class _Shown:
             self.text += os.read(self._terminal, 65536).decode(errors="replace")
 
 
-def _service_of(running: Running) -> int:
+def _child_of(running: Running, module: str) -> int:
     found = subprocess.run(
-        ["pgrep", "-P", str(running.process.pid), "-f", "plugin_framework.cli.dev"],
+        ["pgrep", "-P", str(running.process.pid), "-f", module],
         capture_output=True,
         text=True,
         timeout=DEADLINE,

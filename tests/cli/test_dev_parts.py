@@ -128,7 +128,9 @@ def test_a_line_of_the_service_is_what_it_logged() -> None:
     assert record.exc_text == "Traceback"
 
 
-@pytest.mark.parametrize("line", ["Killed\n", "[1]\n", '{"no": "message"}\n', '{"message": 1}'])
+@pytest.mark.parametrize(
+    "line", ["Killed\n", "[1]\n", '{"no": "message"}\n', '{"message": 1, "time": "1"}']
+)
 def test_what_is_no_line_is_shown_all_the_same(line: str) -> None:
     assert record_of(line).getMessage() in {line.strip(), "1"}
 

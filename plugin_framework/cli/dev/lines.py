@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import queue
+import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ MOST_WAITING = 10_000
 MOST_AT_ONCE = 1000
 """Lines kept in one transaction."""
 
+log = logging.getLogger("datahub.dev")
+
 _FRAMEWORK_FIELDS = frozenset({"time", "level", "logger", "message", "subtask_id", "traceback"})
 
 
@@ -39,7 +42,7 @@ def record_of(line: str) -> logging.LogRecord:
         "exc_text": said.get("traceback"),
         "facts": {name: said[name] for name in said.keys() - _FRAMEWORK_FIELDS},
     }
-    if "time" in said:
+    with suppress(KeyError, TypeError, ValueError):
         fields["created"] = datetime.fromisoformat(said["time"]).timestamp()
     return logging.makeLogRecord(fields)
 
@@ -105,9 +108,12 @@ class Keeper:
             for subtask_id, line in self._at_hand():
                 lines[subtask_id].append(line)
             for subtask_id, some in lines.items():
-                # Of a subtask that another Datahub made.
-                with suppress(Refused):
+                try:
                     self._add(subtask_id, some)
+                except Refused:
+                    continue  # of a subtask that another Datahub made
+                except sqlite3.Error as error:
+                    log.error("lines of subtask %s are not kept: %s", subtask_id, error)  # noqa: TRY400 - one line
 
     def _at_hand(self) -> Iterator[tuple[str, LogLine]]:
         for _ in range(MOST_AT_ONCE):
