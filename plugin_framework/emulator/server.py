@@ -64,7 +64,7 @@ class Server:
             made.callback(store.close)
             store.objects.sweep()
             store.uploads.clear()
-            chaos = Chaos.from_json(self._settings.chaos or {})
+            chaos = _chaos(self._settings.chaos)
             control = Control(self._settings, store, chaos, self.url)
             made.callback(control.close)
             if self._settings.whole:
@@ -143,7 +143,7 @@ class Emulator:
         check_name(dialect)
         if (key is None) != (secret is None):
             raise ValueError("key and secret go together")
-        Chaos.from_json(chaos or {})
+        _chaos(chaos)  # what is wrong with it is said here and now
         self._settings = ServerSettings(
             state_dir=state_dir,
             port=port,
@@ -245,6 +245,10 @@ class _Uvicorn(uvicorn.Server):
             self.force_exit = True
         self.should_exit = True
         self.signal = sig
+
+
+def _chaos(rules: Mapping[str, Any] | None) -> Chaos:
+    return Chaos() if rules is None else Chaos.from_json(rules)
 
 
 def _says_more_than_broken_off(record: logging.LogRecord) -> bool:
