@@ -3,7 +3,7 @@
 import sys
 from types import ModuleType
 
-from benchmarks import emulator, heartbeats, imports, memory, service, small_files, startup
+from benchmarks import emulator, heartbeats, imports, memory, service, small_files, startup, storage
 from benchmarks.transfer import suite
 
 PARTS: dict[str, ModuleType] = {
@@ -14,6 +14,7 @@ PARTS: dict[str, ModuleType] = {
     "small-files": small_files,
     "service": service,
     "emulator": emulator,
+    "storage": storage,
     "transfer": suite,
 }
 unknown = set(sys.argv[1:]) - PARTS.keys()

@@ -222,7 +222,7 @@ class _Uvicorn(uvicorn.Server):
                 app,
                 lifespan="off",
                 ws="none",
-                http="h11",
+                http="httptools",
                 log_level="warning",
                 access_log=False,  # it would write presigned queries
                 server_header=False,
