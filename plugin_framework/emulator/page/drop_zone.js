@@ -16,11 +16,12 @@ export class DropZone {
   constructor() {
     this.file = h("input", {
       type: "file",
+      class: "unseen",
       id: "input-file",
       on: { change: () => this.file.files[0] && this.take(this.file.files[0]) },
     });
     const label = h("label", { for: "input-file" });
-    label.append(h("strong", {}, "Drop a file here"), " or choose one");
+    label.append(h("strong", {}, "Drop a file here"), " or ", h("span", {}, "choose one"));
     const drop = { class: "drop", on: this.#listeners() };
     this.zone = h("div", drop, this.file, label, this.#chosen, this.#bar, this.#remove);
     this.element = h("div", {}, this.zone, this.#error);

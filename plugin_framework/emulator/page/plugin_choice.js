@@ -10,7 +10,6 @@ let serial = 0;
 
 export class PluginChoice {
   chosen = "";
-  #plugins = [];
   #drawn = "";
   #list = h("div", { class: "plugins" });
   #problem = h("p", { class: "problem", role: "alert", hidden: true });
@@ -34,26 +33,25 @@ export class PluginChoice {
 
   async refresh() {
     try {
-      this.show(await get("/local/plugins"));
+      const asked = [get("/local/services"), get("/local/plugins")];
+      this.show(...(await Promise.all(asked)));
     } catch (error) {
       this.#fail(error.message);
     }
   }
 
-  show(plugins) {
-    this.#plugins = plugins;
-    const drawn = JSON.stringify(plugins);
+  // `services`: the problem of each, by its address; null where it is well.
+  show(services, plugins) {
+    const drawn = JSON.stringify([services, plugins]);
     if (drawn === this.#drawn) return;
     this.#drawn = drawn;
     const held = document.activeElement?.closest(".plugins") && document.activeElement.value;
-    const none = h(
-      "p",
-      { class: "none" },
-      "No plugin yet. Add the address of a service that runs.",
-    );
-    this.#list.replaceChildren(
-      ...(plugins.length ? plugins.map((one) => this.#entry(one)) : [none]),
-    );
+    const groups = Object.entries(services).map(([url, problem]) => {
+      const own = plugins.filter(({ service }) => service === url);
+      return this.#service(url, problem, own);
+    });
+    const none = h("p", { class: "none" }, "No service yet. Add the address of one that runs.");
+    this.#list.replaceChildren(...(groups.length ? groups : [none]));
     const usable = plugins.filter(({ healthy }) => healthy);
     const isThere = plugins.some(({ name }) => name === this.chosen);
     if (!isThere && usable.length) this.#choose(usable[0].name);
@@ -68,32 +66,35 @@ export class PluginChoice {
     this.choose(name);
   }
 
-  #entry({ name, version, service, healthy, problem }) {
+  #service(url, problem, plugins) {
+    const id = `service-${(serial += 1)}`;
+    const why = problem === null ? null : h("span", { class: "why" }, `Not healthy: ${problem}`);
+    const remove = button("Remove", () => this.#remove(url), {
+      class: "small quiet",
+      "aria-label": `Remove the service ${url}`,
+    });
+    const of = h("p", { class: "of" }, h("span", { id }, h("span", {}, url), why), remove);
+    return h(
+      "div",
+      { class: "service" },
+      of,
+      plugins.map((plugin) => this.#entry(plugin, id)),
+    );
+  }
+
+  #entry({ name, version, healthy }, service) {
     const id = `plugin-${(serial += 1)}`;
     const radio = h("input", {
       type: "radio",
       name: "plugin",
       id,
       value: name,
-      "aria-describedby": `${id}-of`,
+      "aria-describedby": service,
       prop: { checked: name === this.chosen },
       on: { change: () => this.#choose(name) },
     });
-    const label = h(
-      "label",
-      { for: id },
-      h("strong", {}, name),
-      " ",
-      h("small", {}, version ?? ""),
-    );
-    const why = healthy ? "" : `Not healthy: ${problem || "it says nothing"}`;
-    const of = h("span", { class: "of", id: `${id}-of` }, h("span", {}, service));
-    if (why) of.append(h("span", { class: "why" }, why));
-    const remove = button("Remove", () => this.#remove(service), {
-      class: "small quiet",
-      "aria-label": `Remove the service ${service}`,
-    });
-    return h("div", { class: "choice", "data-healthy": String(healthy) }, radio, label, of, remove);
+    const label = h("label", { for: id }, h("strong", {}, name), " ", h("small", {}, version));
+    return h("div", { class: "choice", "data-healthy": String(healthy) }, radio, label);
   }
 
   async #remove(service) {

@@ -10,7 +10,7 @@ from plugin_framework.emulator import Emulator
 from tests.emulator.page.screen import Screen
 from tests.service.calling import KEY, SECRET, ServiceProcess
 
-PATIENCE = 8_000
+PATIENCE = 30_000
 """Milliseconds until what is waited for is given up."""
 
 PLUGINS = ("csv-profile", "Waits", "tests.emulator.page.plugins:Breaks")
