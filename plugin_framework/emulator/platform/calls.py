@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
@@ -86,7 +88,9 @@ class Caller:
         self._signer = Signer(credentials)
         limits = httpx.Limits(keepalive_expiry=_IDLE_SECONDS)
         self._http = httpx.AsyncClient(
-            transport=around(httpx.AsyncHTTPTransport(trust_env=False, limits=limits)),
+            transport=around(
+                httpx.AsyncHTTPTransport(verify=_trust(), trust_env=False, limits=limits)
+            ),
             trust_env=False,
             follow_redirects=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
@@ -131,6 +135,12 @@ class Caller:
             raise CallError(f"it cannot be reached ({_reason(error)})", arrived=False) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise CallError(f"no HTTP answer ({_reason(error)})", arrived=True) from None
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Reading the system's certificates takes a while: once is enough."""
+    return ssl.create_default_context()
 
 
 async def _read(answer: httpx.Response, limit: int) -> Answer:

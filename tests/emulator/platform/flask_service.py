@@ -17,8 +17,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from flask import Flask, Response, jsonify, request
@@ -66,7 +68,26 @@ def envelope(code: int = 0, msg: str = "success", **more: Any) -> Response:
     return jsonify({"code": code, "msg": msg, **(more or {"data": None})})
 
 
+T = TypeVar("T")
+
+
+def patiently(ask: Callable[[], T]) -> T:
+    """Ask again while nobody answers."""
+    for pause in [0.1] * 300:
+        try:
+            return ask()
+        except urllib.error.HTTPError:
+            raise
+        except (urllib.error.URLError, ConnectionError):
+            threading.Event().wait(pause)
+    return ask()
+
+
 def call(path: str, body: dict[str, Any] | None = None, **query: str) -> dict[str, Any]:
+    return patiently(lambda: call_once(path, body, query))
+
+
+def call_once(path: str, body: dict[str, Any] | None, query: dict[str, str]) -> dict[str, Any]:
     raw = b"" if body is None else json.dumps(body).encode()
     timestamp = str(int(time.time()))
     url = f"{DATAHUB}/api/task/{path}" + (f"?{urlencode(query)}" if query else "")
@@ -163,8 +184,7 @@ class Task:
 
     def work(self) -> dict[str, Any]:
         url = call("download/presign", subtask_id=self.id)["download_url"]
-        with direct.open(url, timeout=30) as answer:
-            text = answer.read()
+        text = patiently(partial(get, url))
         steps = self.config.get("steps", 4)
         for step in range(steps):
             self.percent = 100 * step // steps
@@ -187,11 +207,22 @@ class Task:
         for number, part in enumerate(begun["part_upload_urls"]):
             url = part if isinstance(part, str) else part["url"]
             piece = content[number * PART : (number + 1) * PART] if many else content
-            put = urllib.request.Request(url, piece, method="PUT")
-            with direct.open(put, timeout=30) as answer:
-                parts.append({"index": number + 1, "etag": answer.headers["ETag"]})
+            parts.append({"index": number + 1, "etag": patiently(partial(put, url, piece))})
         ids = {"upload_id": begun["upload_id"], "subtask_id": self.id}
         call("upload/complete", {**ids, "parts": parts})
+
+
+def get(url: str) -> bytes:
+    with direct.open(url, timeout=30) as answer:
+        content: bytes = answer.read()
+        return content
+
+
+def put(url: str, piece: bytes) -> str:
+    asked = urllib.request.Request(url, piece, method="PUT")
+    with direct.open(asked, timeout=30) as answer:
+        etag: str = answer.headers["ETag"]
+        return etag
 
 
 def run(subtask_id: str, config: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ def test_a_service_with_one_plugin(platform: Platform, service: ScriptedService)
     plugin = Plugin("scripted", "1.0", service.url, service.url, healthy=True)
     assert platform.add_service(f" {service.url}/ ") == [plugin]
     assert platform.plugins() == [plugin]
-    (asked,) = service.sent
+    asked = service.sent[0]
     assert (asked.path, list(asked.content)) == ("/api/plugin/health", ["timestamp"])
 
 
