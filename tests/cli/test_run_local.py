@@ -86,6 +86,8 @@ def test_one_json_object_on_stdout_and_json_lines_on_stderr(
     for way in ways:
         assert f"printed by {way}" in text
     assert "fetched https://storage.example.com/key?..." in text
+    fetched = [line for line in ended.log if line["message"].startswith("fetched")]
+    assert [line["subtask_id"] for line in fetched] == ["local"]
     assert SECRET not in ended.err
     assert files(tmp_path / "new" / "out") == {"deep/er/link.txt": CONTENT, "empty": b""}
     assert source.read_bytes() == CONTENT
