@@ -1,4 +1,5 @@
-// A plugin's own form, loaded as the platform does: its config.js gives `init` and `validateConfig`.
+// A plugin's own form, loaded as the platform does: its config.js gives `init` and
+// `validateConfig`.
 
 import { get } from "/page/api.js";
 import { h, text } from "/page/dom.js";

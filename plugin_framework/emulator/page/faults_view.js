@@ -142,7 +142,8 @@ export class FaultsView {
       return;
     }
     const given = this.seedField.value.trim();
-    const seed = /^-?\d+$/.test(given) ? Number(given) : given; // what is wrong is told by the server
+    // What is wrong with it is told by the emulator.
+    const seed = /^-?\d+$/.test(given) ? Number(given) : given;
     if (await this.change("PUT", PATH, { seed, rules })) this.edited(false);
   }
 

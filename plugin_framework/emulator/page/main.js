@@ -16,6 +16,7 @@ const main = byId("main");
 let view = null;
 let said = -SAY_AGAIN;
 let saying = 0;
+let countdown = 0;
 
 const app = {
   // The latest wins: who listens is told how things are, and not all that they were.
@@ -63,6 +64,7 @@ function route({ isFirst = false } = {}) {
   const [name = "", id] = path;
   const View = name === "tasks" && !id ? TasksView : (VIEWS[name] ?? TasksView);
   view?.close();
+  clearInterval(countdown);
   show(byId("banner"), false);
   view = new View(app, { id, query });
   app.setTitle(view.title);
@@ -75,8 +77,6 @@ function route({ isFirst = false } = {}) {
   scrollTo(0, 0);
   main.querySelector("h1")?.focus({ preventScroll: true });
 }
-
-let countdown = 0;
 
 function connection({ isLost, retryAt }, live) {
   const banner = byId("banner");

@@ -1,4 +1,4 @@
-// Runs before anything is drawn, so that a chosen theme does not flash. A classic script: modules wait.
+// Runs before anything is drawn, so that a chosen theme does not flash; modules would wait.
 try {
   const chosen = localStorage.getItem("datahub-theme");
   if (chosen) document.documentElement.dataset.theme = chosen;

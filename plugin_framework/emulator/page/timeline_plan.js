@@ -30,7 +30,7 @@ export function ticks({ from, to, width, at }) {
   return found;
 }
 
-// The statuses that held, one after the other. A result completes a task without a status of its own.
+// The statuses that held, one after the other. A result completes a task without saying so.
 export function statusSpans(task, events, { from, to }) {
   const changes = [{ at: from, status: 0 }];
   for (const { at, kind, detail, code } of events) {

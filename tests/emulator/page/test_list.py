@@ -92,6 +92,21 @@ def test_filters_and_counts(alone: Screen, empty: Emulator) -> None:
     expect(alone.text("No task matches.")).to_be_visible()
 
 
+def test_a_task_of_which_nothing_is_heard_is_marked_as_lost(page: Page, tmp_path: Path) -> None:
+    with Emulator(state_dir=tmp_path / "datahub", lost_after=1) as datahub:
+        datahub.store.create_subtask("silent")
+        start(datahub, "silent")
+        screen = Screen(page, datahub.url)
+        screen.open_task("silent")
+        expect(screen.badge).to_have_text("Lost")
+        expect(page.locator(".callout")).to_contain_text("Lost")
+        expect(page.locator(".timeline .mark.lost")).to_have_count(1)
+        screen.open()
+        expect(screen.row("silent")).to_contain_text("Lost")
+        beat(datahub, "silent", 5)
+        expect(screen.row("silent")).to_contain_text("Running")
+
+
 def test_a_lost_connection_is_told_and_made_again(
     alone: Screen, empty: Emulator, tmp_path: Path
 ) -> None:
