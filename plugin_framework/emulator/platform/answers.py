@@ -67,7 +67,7 @@ def outcome_of(answer: Answer, *, repeated: bool) -> Outcome:
 
 def failure_of(error: CallError) -> Outcome:
     """The outcome where there was no answer."""
-    return Outcome(Verdict.AGAIN, BUSINESS_ERROR, str(error), arrived=error.arrived)
+    return Outcome(Verdict.AGAIN, BUSINESS_ERROR, f"the service: {error}", arrived=error.arrived)
 
 
 def is_signature_refused(outcome: Outcome) -> bool:

@@ -43,12 +43,15 @@ def test_a_task_is_sent_and_accepted(
         (said(400, "slow down", status=429), "slow down"),
         (Reply(body=b"<html>welcome</html>"), "an answer that is no envelope (HTTP 200)"),
         (Reply(body=b'{"code": "0"}'), "an answer that is no envelope (HTTP 200)"),
-        (Reply(body=b"\xff" * 2_000_000), "an answer of more than 1048576 bytes"),
+        (Reply(body=b"\xff" * 2_000_000), "the service: an answer of more than 1048576 bytes"),
         (
             Reply(302, b"", {"Location": "/api/plugin/elsewhere_task"}),
             "a redirect (HTTP 302), which is not followed",
         ),
-        (Reply(body=None), "no HTTP answer (Server disconnected without sending a response.)"),
+        (
+            Reply(body=None),
+            "the service: no HTTP answer (Server disconnected without sending a response.)",
+        ),
     ],
 )
 def test_what_may_pass_is_tried_again(
