@@ -42,10 +42,11 @@ export class ConfigForm {
   constructor(name, changed) {
     this.name = name;
     this.changed = changed;
+    this.loaded = this.#load();
   }
 
-  // Has no form to show: JSON is asked for instead, with a note that says why.
-  async load() {
+  // Where there is no form to show, JSON is asked for instead, with a note that says why.
+  async #load() {
     this.element.replaceChildren(h("p", { class: "none" }, "Loading the plugin\u2019s form\u2026"));
     try {
       const form = await load(this.name);

@@ -90,7 +90,6 @@ export class NewView {
       : null;
     const none = h("p", { class: "none" }, "Choose a plugin first.");
     this.form.replaceChildren(this.config?.element ?? none);
-    this.config?.load();
   }
 
   fail(message, ...more) {
@@ -106,6 +105,7 @@ export class NewView {
   }
 
   async submit() {
+    await this.config?.loaded;
     const hindrance = this.hindrance();
     this.fail(hindrance);
     if (hindrance) return;
