@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from plugin_framework.emulator.api import HANDLERS, Api, Credentials
@@ -44,24 +44,31 @@ def create_app(
         if store.bucket is None
         else store.bucket.urls(url_lifetime)
     )
-    routes: list[BaseRoute] = [*Api(store, urls, credentials=credentials).routes()]
+    datahub: ASGIApp = Starlette(
+        routes=Api(store, urls, credentials=credentials).routes(), exception_handlers=HANDLERS
+    )
     if store.bucket is None:
-        routes.append(Mount(PREFIX, app=Storage(store.objects, store.parts, store.meter, storage)))
-    datahub: ASGIApp = Starlette(routes=routes, exception_handlers=HANDLERS)
+        files = Storage(store.objects, store.parts, store.meter, storage)
+        datahub = Fork(datahub, files, _is_storage)
     if chaos is not None:
         datahub = ChaosMiddleware(datahub, chaos=chaos, ledger=store.faults, dialect=storage)
-    app = datahub if control is None else Fork(datahub, control)
+    app = datahub if control is None else Fork(datahub, control, is_page)
     return Doorkeeper(app, public_url=public_url)
 
 
 class Fork:
-    """Plugins to Datahub, people to the page."""
+    """Two applications: ``other`` is for the paths that are ``others``."""
 
-    def __init__(self, datahub: ASGIApp, control: ASGIApp) -> None:
-        self._datahub = datahub
-        self._control = control
+    def __init__(self, one: ASGIApp, other: ASGIApp, others: Callable[[str], bool]) -> None:
+        self._one = one
+        self._other = other
+        self._is_others = others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        wanted = self._control if is_page(scope.get("path", "")) else self._datahub
+        wanted = self._other if self._is_others(scope.get("path", "")) else self._one
         await wanted(scope, receive, send)
+
+
+def _is_storage(path: str) -> bool:
+    return path.startswith(f"{PREFIX}/")

@@ -1,21 +1,18 @@
 """The object store's HTTP side: presigned GET and PUT, answered in a dialect.
 
-Bytes are hashed, read and written on threads in large chunks, so that transfers in parallel use
-more than one core and memory does not grow with file size.
+Bytes are hashed and written on threads in large chunks, so that transfers in parallel use more than
+one core and memory does not grow with file size.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from email.utils import formatdate
-from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
@@ -27,13 +24,13 @@ from plugin_framework.emulator.meter import CUT_SHORT, Meter, Transfer
 from plugin_framework.emulator.objects import BlobWriter, Objects, StoredObject
 from plugin_framework.emulator.parts import Parts
 from plugin_framework.emulator.pending import Blob
+from plugin_framework.emulator.sending import FileRange, in_thread
 from plugin_framework.protocol.models import MAXIMUM_PARTS
 
 PREFIX: Final = "/storage"
 BUCKET: Final = "datahub"
 LARGEST_PUT: Final = 5 * 1024**3
 _CHUNK: Final = 1024 * 1024
-_Given = TypeVar("_Given")
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 _PART_NUMBER: Final = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 
@@ -65,7 +62,7 @@ class Storage:
         self._dialect.verify(_as_signed(request), time.time())
         key = _key(request)
         if request.method == "GET":
-            stored = await _in_thread(self._objects.find, key)
+            stored = await in_thread(self._objects.find, key)
             return _get(request, stored, key, self._dialect.etag(stored.etag), self._meter)
         if request.method == "PUT":
             return await self._put(request, key)
@@ -76,16 +73,16 @@ class Storage:
     async def _put(self, request: HttpRequest, key: str) -> Response:
         size = _length(request.headers.get("content-length"))
         upload_id, number = _part(request)
-        writer = await _in_thread(self._writer, key, upload_id, number, size)
+        writer = await in_thread(self._writer, key, upload_id, number, size)
         transfer = self._meter.begin("put", key, number or None)
         try:
             blob = await _receive(request, writer, transfer)
-            await _in_thread(self._store, key, upload_id, number, blob)
+            await in_thread(self._store, key, upload_id, number, blob)
         except BaseException as error:
             problem = error.code if isinstance(error, ObjectStoreError) else CUT_SHORT
-            await _in_thread(self._give_up, writer, transfer, problem)
+            await in_thread(self._give_up, writer, transfer, problem)
             raise
-        await _in_thread(self._meter.end, transfer)
+        await in_thread(self._meter.end, transfer)
         return Response(headers={"ETag": self._dialect.etag(blob.etag)})
 
     def _give_up(self, writer: BlobWriter, transfer: Transfer, problem: str) -> None:
@@ -166,7 +163,7 @@ async def _receive(request: HttpRequest, writer: BlobWriter, transfer: Transfer)
         async for chunk in _chunks(request):
             if written is not None:
                 await written
-            written = _in_thread(writer.write, chunk)
+            written = in_thread(writer.write, chunk)
             transfer.add(len(chunk))
         if written is not None:
             await written
@@ -202,7 +199,7 @@ def _get(request: HttpRequest, stored: StoredObject, key: str, etag: str, meter:
     read = range(stored.size) if span is None else span
     headers["Content-Length"] = str(len(read))
     status = 200 if span is None else 206
-    return _FileResponse(stored.path, read, key, meter, status, headers)
+    return FileRange(stored.path, read, key, meter, status, headers)
 
 
 def _check_if_match(wanted: str | None, etag: str) -> None:
@@ -232,74 +229,3 @@ def _range(asked: str | None, size: int) -> range | None:
     if not span:
         raise ObjectStoreError.invalid_range(asked, size)
     return span
-
-
-class _FileResponse(Response):
-    """Sends part of a file: while one chunk goes out, the next is read."""
-
-    def __init__(
-        self, path: Path, span: range, key: str, meter: Meter, status: int, headers: dict[str, str]
-    ) -> None:
-        super().__init__(None, status, headers)
-        self._path = path
-        self._span = span
-        self._key = key
-        self._meter = meter
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, unless nobody is there any more."""
-        del scope
-        left = asyncio.create_task(_until_they_leave(receive))
-        transfer = self._meter.begin("get", self._key)
-        problem = CUT_SHORT
-        try:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": self.status_code,
-                    "headers": self.raw_headers,
-                }
-            )
-            async with aclosing(self._chunks()) as chunks:
-                async for data, more in chunks:
-                    if left.done():
-                        return
-                    await send({"type": "http.response.body", "body": data, "more_body": more})
-                    transfer.add(len(data))
-            problem = ""
-        finally:
-            left.cancel()
-            await _in_thread(self._meter.end, transfer, problem)
-
-    async def _chunks(self) -> AsyncGenerator[tuple[bytes, bool]]:
-        """Each with whether there are more of them; one that is empty where there is nothing."""
-        with self._path.open("rb", buffering=0) as file:
-            offset = self._span.start
-            reading = _in_thread(self._read, file.fileno(), offset)
-            try:
-                while True:
-                    data = await reading
-                    offset += len(data)
-                    more = offset < self._span.stop
-                    if more and not data:
-                        # Ending the connection is all that is left to say once the headers are out.
-                        raise OSError("the object is shorter than it was")
-                    if more:
-                        reading = _in_thread(self._read, file.fileno(), offset)
-                    yield data, more
-                    if not more:
-                        return
-            finally:
-                await asyncio.wait({reading})  # the thread still holds the file
-
-    def _read(self, fd: int, offset: int) -> bytes:
-        return os.pread(fd, min(_CHUNK, self._span.stop - offset), offset)
-
-
-async def _until_they_leave(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def _in_thread(call: Callable[..., _Given], *arguments: object) -> asyncio.Future[_Given]:
-    return asyncio.get_running_loop().run_in_executor(None, call, *arguments)

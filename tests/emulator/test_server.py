@@ -5,9 +5,13 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -150,6 +154,40 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
         assert len(send("GET", plugin.download_url("a")).body) == size
         assert send("PUT", upload, bytes(size)).status == 200
         assert peak_memory(emulator.pid) - before < 48 * 1024
+
+
+@pytest.mark.parametrize("linger", [0, 1])
+def test_who_leaves_in_the_middle_is_no_trouble(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], linger: int
+) -> None:
+    source = tmp_path / "input"
+    with source.open("wb") as file:
+        file.truncate(256 * MIB)
+    with Emulator(state_dir=tmp_path / "state") as emulator:
+        emulator.store.create_subtask("a", input=source)
+        plugin = Plugin(emulator.url)
+        url = urlsplit(plugin.download_url("a"))
+        with socket.create_connection((url.hostname, url.port), timeout=30) as connection:
+            # With it, the connection is reset and not closed.
+            reset = struct.pack("ii", linger, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            request = f"GET {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n"
+            connection.sendall(request.encode())
+            with connection.makefile("rb") as answer:
+                assert len(answer.read(MIB)) == MIB
+        assert plugin.status("a", 1).json["code"] == 0
+        assert eventually(lambda: not is_open(emulator.pid, source))
+    assert capfd.readouterr() == ("", "")
+
+
+def is_open(pid: int, path: Path) -> bool:
+    """Whether a process has that file open, by whatever name."""
+    inode = path.stat().st_ino
+    for name in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if name.stat().st_ino == inode:
+                return True
+    return False
 
 
 def peak_memory(pid: int) -> int:
