@@ -30,6 +30,9 @@ from tests.strict_datahub import StrictDatahub
 SUBTASK = "task_abc_001_ingest"
 PLUGIN = "benchmarks.signals:Works"
 GRACE = 1.0
+LATE = float(os.environ.get("LATE", "2"))
+"""Seconds beyond the grace period that an exit may take; a busy machine needs more."""
+
 WORK_SECONDS = 0.3
 OUTPUT = b"part" * 250_000
 AT_ONCE = 4
@@ -149,7 +152,7 @@ class Signalled:
 
     def _after_it(self, code: int, took: float, left: list[int]) -> Iterator[str]:
         last = left[-1] if left else 0
-        if took > GRACE + 2:
+        if took > GRACE + LATE:
             yield f"took {took:.1f} s to exit"
         if last not in LEFT.get(code, set()):
             yield f"exit {code}, and statuses {left}: {self._said.read_text()[-500:]}"

@@ -50,11 +50,18 @@ def md5_of(path: Path, check: Callable[[], None]) -> str:
 
 
 @contextmanager
-def hashing(fd: int, size: int, *, limit: Callable[[], int]) -> Iterator[Callable[[], Future[str]]]:
+def hashing(
+    fd: int,
+    size: int,
+    *,
+    limit: Callable[[], int],
+    moved: Callable[[int], object] = lambda _end: None,
+) -> Iterator[Callable[[], Future[str]]]:
     """The file's SHA-256 in hex, computed meanwhile and in file order, in a thread of its own.
 
     It takes longer than TLS does, so it is not for the threads that send. ``limit`` says how far
-    the file may be read for now. What is yielded gives the digest's future.
+    the file may be read for now, and ``moved`` is told how far it was, at the end its size. What is
+    yielded gives the digest's future.
 
     The future raises:
         LocalFileError: the file cannot be read.
@@ -65,9 +72,11 @@ def hashing(fd: int, size: int, *, limit: Callable[[], int]) -> Iterator[Callabl
 
     def run() -> None:
         try:
-            future.set_result(_sha256(fd, size, limit, stop))
+            future.set_result(_sha256(fd, size, limit, moved, stop))
         except BaseException as error:  # noqa: BLE001 - raised where the digest is waited for
             future.set_exception(error)
+        finally:
+            moved(size)
 
     def once() -> Future[str]:
         if not future.done():
@@ -75,6 +84,7 @@ def hashing(fd: int, size: int, *, limit: Callable[[], int]) -> Iterator[Callabl
         return future
 
     if size <= AT_ONCE:
+        moved(size)  # it takes no time
         yield once
         return
     thread = threading.Thread(target=run, daemon=True, name="digest")
@@ -86,17 +96,26 @@ def hashing(fd: int, size: int, *, limit: Callable[[], int]) -> Iterator[Callabl
         thread.join()
 
 
-def _sha256(fd: int, size: int, limit: Callable[[], int], stop: threading.Event) -> str:
+def _sha256(
+    fd: int,
+    size: int,
+    limit: Callable[[], int],
+    moved: Callable[[int], object],
+    stop: threading.Event,
+) -> str:
     digest = hashlib.sha256()
+    room = memoryview(bytearray(min(size, MIB)))
     for offset in range(0, size, MIB):
         end = min(offset + MIB, size)
         while limit() < end and not stop.wait(POLL_SECONDS):
             pass
+        data = room[: end - offset]
         try:
-            data = os.pread(fd, end - offset, offset)
+            read = os.preadv(fd, [data], offset)
         except OSError as error:
             raise LocalFileError(f"cannot read the file: {error.strerror}") from error
-        if stop.is_set() or len(data) < end - offset:
+        if stop.is_set() or read < end - offset:
             raise SourceChangedError("the file became shorter while it was sent")
         digest.update(data)
+        moved(end)
     return digest.hexdigest()

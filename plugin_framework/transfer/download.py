@@ -221,7 +221,12 @@ def _check_room(path: Path, size: int) -> None:
 
 
 def _allocate(fd: int, part: Part) -> None:
-    """Give a range its blocks: at once for the whole file, a tmpfs would keep everybody waiting."""
+    """Give a range its blocks, where that is cheap and keeps a file in one piece: on a disk.
+
+    A file system without a device of its own, such as tmpfs, would write zeros first.
+    """
+    if not os.major(os.fstat(fd).st_dev):
+        return
     try:
         os.posix_fallocate(fd, part.offset, part.size)
     except OSError as error:

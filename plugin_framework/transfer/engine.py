@@ -34,7 +34,7 @@ from plugin_framework.transfer.exchange import (
     Throttle,
 )
 
-BUFFER = 256 * 1024
+BUFFER = 512 * 1024
 """Bytes that pass at once: more than this was no faster, and costs memory for each connection."""
 
 REDIRECTS = 3

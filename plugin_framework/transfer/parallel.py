@@ -24,6 +24,9 @@ RECOVERY = 8
 PROCESS_FACTOR = 2
 """A process moves so many times the parts of one file at once, unless told otherwise."""
 
+IDLE_SECONDS = 0.02
+"""How often to look whether a piece is ready, where one more might be under way."""
+
 T = TypeVar("T")
 Piece = TypeVar("Piece")
 
@@ -150,7 +153,8 @@ def run_all(
             stop.hold(tick)
             while waiting and crew.busy < width.now and ready(waiting[0]):
                 crew.start(waiting.popleft())
-            crew.wait_for_one()
+            idle = waiting and crew.busy < width.now
+            crew.wait_for_one(IDLE_SECONDS if idle else POLL_SECONDS)
     finally:
         stop.set()
         crew.leave()
@@ -180,10 +184,10 @@ class _Crew(Generic[Piece]):
             self._threads.append(thread)
             thread.start()
 
-    def wait_for_one(self) -> None:
-        """Wait a moment for a piece to go through; raises what it raised."""
+    def wait_for_one(self, seconds: float) -> None:
+        """Wait so long for a piece to go through; raises what it raised."""
         try:
-            error = self._done.get(timeout=POLL_SECONDS)
+            error = self._done.get(timeout=seconds)
         except queue.Empty:
             return
         self.busy -= 1

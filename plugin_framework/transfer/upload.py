@@ -33,6 +33,9 @@ from plugin_framework.transfer.refusals import (
     refusal,
 )
 
+DIGEST_BEHIND = 2
+"""Parts that a digest may be behind what is sent: the processor's time is shared out fairly."""
+
 VAIN_RENEWALS = 2
 """How often URLs are renewed without more of the file in storage than ever before."""
 
@@ -160,8 +163,9 @@ def upload_file(
             check=check,
         )
         if not digest:
+            upload.digested(upload.size)
             return upload.run(lambda: None)
-        with hashing(fd, upload.size, limit=upload.readable) as sha256:
+        with hashing(fd, upload.size, limit=upload.readable, moved=upload.digested) as sha256:
             return upload.run(lambda: upload.wait_for(sha256()))
 
 
@@ -190,6 +194,7 @@ class _Upload:
         self._sent_in_all = 0
         self._stored: dict[int, StoredPart] = {}
         self._sha256: str | None = None
+        self._digested = 0
 
     def run(self, digest: Callable[[], str | None]) -> Uploaded:
         """Send all parts, wait for ``digest``, and complete the upload."""
@@ -208,6 +213,10 @@ class _Upload:
     def readable(self) -> int:
         """Up to which byte the digest may read."""
         return min(self._written(), self._sent_in_all + READ_AHEAD)
+
+    def digested(self, end: int) -> None:
+        """Note how far the digest has read."""
+        self._digested = end
 
     def wait_for(self, future: Future[str]) -> str:
         """Its result, once it is done."""
@@ -332,8 +341,16 @@ class _Upload:
             send,
             width=self.width,
             tick=self._tick,
-            ready=lambda part: part.end <= self._written(),
+            ready=lambda part: self._is_ready(part, missing[0].offset),
         )
+
+    def _is_ready(self, part: Part, begun: int) -> bool:
+        """Whether it is written, and the digest not far behind what was sent from ``begun``.
+
+        Where both take what the processor gives, they are to end together.
+        """
+        due = part.offset - begun - DIGEST_BEHIND * part.size
+        return part.end <= self._written() and due <= self._digested
 
     def _put(self, url: str, part: Part, stop: Reins) -> StoredPart:
         digest = xxhash.xxh3_128()

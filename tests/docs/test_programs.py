@@ -14,7 +14,7 @@ import httpx
 
 from tests.docs.markdown import ROOT, blocks
 
-DEADLINE = 60.0
+DEADLINE = 110.0
 
 
 def test_the_local_datahub_goes_on_with_what_is_there_and_ends_quietly(tmp_path: Path) -> None:
