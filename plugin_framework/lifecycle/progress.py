@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -66,13 +67,21 @@ class HighestPercent:
         if percent > self._percent:
             self._percent = percent
             with suppress(OSError):  # a full disk is not worth a heartbeat
-                self._file.write_text(str(percent))
+                self._write(percent)
         return self._percent
 
     def forget(self) -> None:
         """Remove the file: the subtask has ended."""
         with suppress(OSError):
             self._file.unlink(missing_ok=True)
+
+    def _write(self, percent: int) -> None:
+        """In one step, and over what is there: a kill must not leave an empty file."""
+        fd = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, f"{percent:3}".encode())
+        finally:
+            os.close(fd)
 
     def _read(self) -> int:
         try:

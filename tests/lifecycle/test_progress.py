@@ -65,3 +65,17 @@ def test_the_next_attempt_goes_on_from_the_highest(
     assert HighestPercent(file).raise_to(0) == 100
     highest.forget()
     assert HighestPercent(file).raise_to(0) == 0
+
+
+def test_a_kill_while_it_is_written_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    file = tmp_path / "percent"
+    HighestPercent(file).raise_to(59)
+    monkeypatch.setattr("os.write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        HighestPercent(file).raise_to(60)
+    assert HighestPercent(file).raise_to(0) == 59
