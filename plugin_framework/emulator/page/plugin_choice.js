@@ -132,14 +132,14 @@ export class PluginChoice {
       return false;
     }
     text(this.#found, "Asking the service\u2026");
+    const before = this.chosen;
     try {
       const found = await send("POST", "/local/services", { url });
       this.#fail("");
       text(this.#found, `Found ${plural(found.length, "plugin")}.`);
-      this.chosen = found[0]?.name ?? this.chosen;
-      this.#drawn = "";
       await this.refresh();
-      this.#choose(this.chosen);
+      // One of the new ones, if nobody has chosen another meanwhile.
+      if (this.chosen === before && found.length) this.#choose(found[0].name);
       return true;
     } catch (error) {
       text(this.#found, "");

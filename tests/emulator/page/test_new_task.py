@@ -29,6 +29,7 @@ def test_a_dropped_file_is_profiled_and_what_comes_of_it_downloaded(
 ) -> None:
     screen.open("new")
     screen.add_service(service.url)
+    expect(screen.text("Found 3 plugins.")).to_be_visible()
     screen.choose("csv-profile")
     screen.drop("cities.csv", CSV)
     screen.field("Bins").fill("7")
