@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import signal
 import sqlite3
@@ -10,8 +11,10 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
+from click.core import ParameterSource
 
 from plugin_framework.cli.bench import bench_command
 from plugin_framework.cli.logs import set_up_logging
@@ -64,6 +67,11 @@ def datahub_options(command: _Command) -> _Command:
 )
 @click.option("--allow-wildcard", is_flag=True, help="Let --host be all addresses (0.0.0.0).")
 @click.option(
+    "--public-url",
+    metavar="URL",
+    help="Where plugins and browsers find it, if that is not where it listens.",
+)
+@click.option(
     "--state",
     metavar="DIR",
     type=click.Path(path_type=Path),
@@ -107,6 +115,7 @@ def emulator_command(context: click.Context, /, **options: Any) -> None:
     It is for this machine: whoever reaches the page can do all that it can.
     """
     if context.invoked_subcommand is not None:
+        _check_unused(context)
         return
     # Until there is something to end in good order.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -118,6 +127,12 @@ def emulator_command(context: click.Context, /, **options: Any) -> None:
 emulator_command.add_command(bench_command)
 
 
+def _check_unused(context: click.Context) -> None:
+    for option in context.command.params:
+        if context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[0]} is of no use before another command")
+
+
 def _check(
     *,
     auth: bool,
@@ -125,14 +140,30 @@ def _check(
     secret_file: Path | None,
     storage: str | None,
     endpoint: str | None,
+    lost_after: float,
+    public_url: str | None,
     **_: object,
 ) -> None:
+    if math.isnan(lost_after):
+        raise click.UsageError("--lost-after: expected a number of seconds")
+    if public_url is not None and not _is_origin(public_url):
+        raise click.UsageError("--public-url: expected http:// or https://, a host, and no path")
     if (key is None) != (secret_file is None):
         raise click.UsageError("--key and --secret-file go together")
     if key is not None and not auth:
         raise click.UsageError("--key is of no use with --no-auth")
     if endpoint is not None and storage is None:
         raise click.UsageError("--endpoint is of no use without --storage")
+
+
+def _is_origin(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError:
+        return False
+    rest = url.path.strip("/") or url.query or url.fragment or url.username
+    return url.scheme in {"http", "https"} and bool(url.hostname) and not rest
 
 
 def _serve(*, state: Path | None, **options: Any) -> None:

@@ -34,6 +34,8 @@ from plugin_framework.errors import ConfigurationError
 
 _STOP_SECONDS: Final = 5.0
 _GRACE_SECONDS: Final = 1
+_KEEP_ALIVE_SECONDS: Final = 65
+"""Longer than plugins pause between two heartbeats."""
 
 
 class Server:
@@ -227,6 +229,7 @@ class _Uvicorn(uvicorn.Server):
                 access_log=False,  # it would write presigned queries
                 server_header=False,
                 proxy_headers=False,  # who asks, and by which scheme, is not for a header to say
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=_GRACE_SECONDS,
             )
         )

@@ -119,6 +119,9 @@ def test_a_state_that_is_none(tmp_path: Path) -> None:
         (("--host", "no such host"), "--host no such host"),
         (("--key", "k"), "--key and --secret-file go together"),
         (("--key", "k", "--secret-file", "missing"), "--secret-file missing: No such file"),
+        (("--lost-after", "nan"), "--lost-after: expected a number of seconds"),
+        (("--public-url", "http://host/path"), "--public-url: expected http:// or https://"),
+        (("bench",), "--port is of no use before another command"),
     ],
 )
 def test_what_cannot_be_is_one_line(options: tuple[str, ...], problem: str, tmp_path: Path) -> None:
@@ -135,3 +138,8 @@ def test_settings_about_another_datahub_do_not_count(tmp_path: Path) -> None:
     with Running("emulator", "--port", "0", cwd=tmp_path, **env) as running:
         assert running.url
     assert (tmp_path / "kept" / "emulator" / "datahub.sqlite3").exists()
+
+
+def test_where_others_find_it(tmp_path: Path) -> None:
+    with emulator(tmp_path, "--no-auth", "--public-url", "http://datahub.test:8080") as running:
+        assert exported(running) == {"DATAHUB_BASE_URL": "http://datahub.test:8080"}
