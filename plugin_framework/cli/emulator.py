@@ -144,7 +144,7 @@ def _check(
     public_url: str | None,
     **_: object,
 ) -> None:
-    if math.isnan(lost_after):
+    if not math.isfinite(lost_after):
         raise click.UsageError("--lost-after: expected a number of seconds")
     if public_url is not None and not _is_origin(public_url):
         raise click.UsageError("--public-url: expected http:// or https://, a host, and no path")

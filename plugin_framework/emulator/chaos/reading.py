@@ -44,12 +44,25 @@ def read_file(path: Path) -> RuleSet:
     """
     kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
     try:
+        if path.exists() and not path.is_file():  # a named pipe would keep us waiting
+            raise ValueError("it is no regular file")  # noqa: TRY301 - as any other reason
         text = path.read_text(encoding="utf-8-sig")
-        given = json.loads(text) if kind == "JSON" else tomllib.loads(text)
+        given = _json(text) if kind == "JSON" else tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ConfigurationError(f"{path}: expected a readable {kind} file ({reason})") from None
     return read(given, str(path))
+
+
+def _json(text: str) -> object:
+    return json.loads(text, object_pairs_hook=_without_repeats)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is given twice in one object")
+    return found
 
 
 def read(given: object, where: str = "chaos") -> RuleSet:
@@ -129,6 +142,8 @@ def _line(kind: type[Rule], found: ErrorDetails, given: Mapping[str, Any]) -> st
         applies = ", ".join(kind.applies)
         shown = _shown(name, found["ctx"]["call"])
         return f"{shown}: expected some of {applies}: those that {given['fault']} makes sense for"
+    if found["type"] in {"chaos_method", "chaos_part"}:
+        return f"{_shown(name, given[name])}: none of the rule's calls has that"
     value = found["input"] if found["loc"] else given.get(name)
     near = _nearest(value, re.findall(r"\w+", expected)) if "literal" in found["type"] else ""
     return f"{_shown(name, value)}: expected {expected}{near}"
@@ -136,8 +151,8 @@ def _line(kind: type[Rule], found: ErrorDetails, given: Mapping[str, Any]) -> st
 
 def _place(found: ErrorDetails) -> str:
     """The field that a mistake is in; what is checked last, over several fields, says so."""
-    last = {"chaos_call": "call", "chaos_until": "until", "chaos_repeat": "repeat"}
-    return last.get(found["type"]) or str(found["loc"][0])
+    kind, _, name = found["type"].partition("_")
+    return name if kind == "chaos" and name else str(found["loc"][0])
 
 
 def _expected(info: FieldInfo) -> str:

@@ -16,6 +16,7 @@ from plugin_framework.emulator.chaos.target import (
     CALLS,
     GROUPS,
     INCOMING,
+    METHODS,
     SERVICE,
     STORAGE,
     Target,
@@ -188,6 +189,10 @@ class Rule(BaseModel):
                 raise PydanticCustomError(
                     "chaos_call", "{call}", {"call": name, "applies": ", ".join(self.applies)}
                 )
+        if self.method and self.method not in map(METHODS.__getitem__, self.calls):
+            raise PydanticCustomError("chaos_method", "method")
+        if self.part and "put" not in self.calls:
+            raise PydanticCustomError("chaos_part", "part")
         if self.until is not None and self.until <= self.from_:
             raise PydanticCustomError("chaos_until", "until")
         if self.repeat is not None and (not self.repeat or self.repeat < (self.until or 0)):

@@ -20,6 +20,12 @@ SERVICE: Final = ("create_task", "manage_task")
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {"api": API, "storage": STORAGE, "service": SERVICE}
 INCOMING: Final = API + STORAGE
 CALLS: Final = INCOMING + SERVICE
+METHODS: Final[Mapping[str, str]] = dict.fromkeys(CALLS, "POST") | {
+    "download_presign": "GET",
+    "notify": "GET",
+    "get": "GET",
+    "put": "PUT",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,8 @@ def of(fault: str, **fields: Any) -> dict[str, Any]:
         (of("hang", count=True), "count=true: expected a whole number of 1 or more"),
         (of("hang", from_=3, until=3), f"until=3: {LATER}"),
         (of("hang", until=3, repeat=2), "repeat=2: expected a number of at least until (seconds)"),
+        (of("hang", call="get", part=1), "part=1: none of the rule's calls has that"),
+        (of("hang", call="api", method="PUT"), 'method="PUT": none of the rule\'s calls has that'),
         (of("status", status=200), "status=200: expected an HTTP status from 400 to 599"),
         (
             of("status", status=503, retry_after="a\r\nb"),
@@ -148,6 +151,11 @@ def test_all_mistakes_are_said_at_once() -> None:
         ("a.toml", "rules = [", "expected a readable TOML file (Invalid value"),
         ("a.json", "{", "expected a readable JSON file (Expecting property name"),
         ("a.json", "[]", "expected an object with seed and rules"),
+        (
+            "a.json",
+            '{"seed": 1, "seed": 2}',
+            "expected a readable JSON file (a name is given twice in one object)",
+        ),
         ("a.toml", "rules = 5", "rules=5: expected a list of rules"),
         ("a.toml", "\xff", "expected a readable TOML file ("),
         ("gone.toml", None, "expected a readable TOML file (No such file or directory)"),
@@ -161,6 +169,13 @@ def test_files_that_are_none(name: str, text: str | None, said: str, tmp_path: P
         Chaos.from_file(path)
     (line,) = caught.value.problems
     assert line.startswith(f"{path}: {said}")
+
+
+def test_a_named_pipe_keeps_nobody_waiting(tmp_path: Path) -> None:
+    path = tmp_path / "chaos.toml"
+    os.mkfifo(path)
+    with pytest.raises(ConfigurationError, match="it is no regular file"):
+        Chaos.from_file(path)
 
 
 JSON = st.recursive(
