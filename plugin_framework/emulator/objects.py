@@ -115,7 +115,8 @@ class Objects:
         """Store an object, in place of what was there.
 
         Raises:
-            ObjectStoreError: NoSuchKey, where no upload to ``key`` was ever begun.
+            ObjectStoreError: NoSuchKey, where no upload to ``key`` was ever begun; AccessDenied,
+                where it was completed.
         """
         with self._database.transaction() as sql:
             check_single(sql, key)
@@ -159,10 +160,16 @@ def opened(path: Path) -> FileIO:
 
 
 def check_single(sql: sqlite3.Connection, key: str) -> None:
-    """Refuse a PUT to a key that was not handed out for a single upload."""
-    query = "SELECT 1 FROM uploads WHERE key = ? AND NOT multipart AND NOT cleared"
-    if sql.execute(query, (key,)).fetchone() is None:
+    """Refuse a PUT to a key that was not handed out for a single upload, or is done with.
+
+    What was acknowledged as complete stays as it was, though its URL is good for a while.
+    """
+    query = "SELECT completed FROM uploads WHERE key = ? AND NOT multipart AND NOT cleared"
+    row = sql.execute(query, (key,)).fetchone()
+    if row is None:
         raise ObjectStoreError.no_such_key(key)
+    if row["completed"] is not None:
+        raise ObjectStoreError(403, "AccessDenied", "The upload of this object is completed.")
 
 
 def _linked_etag(facts: os.stat_result) -> str:

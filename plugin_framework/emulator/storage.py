@@ -7,6 +7,8 @@ one core and memory does not grow with file size.
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import re
 import secrets
 import time
@@ -31,6 +33,7 @@ PREFIX: Final = "/storage"
 BUCKET: Final = "datahub"
 LARGEST_PUT: Final = 5 * 1024**3
 _CHUNK: Final = 1024 * 1024
+_MD5_SIZE: Final = 16
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 _PART_NUMBER: Final = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 
@@ -73,10 +76,12 @@ class Storage:
     async def _put(self, request: HttpRequest, key: str) -> Response:
         size = _length(request.headers.get("content-length"))
         upload_id, number = _part(request)
+        digest = _digest(request.headers.getlist("content-md5"))
         writer = await in_thread(self._writer, key, upload_id, number, size)
         transfer = self._meter.begin("put", key, number or None)
         try:
             blob = await _receive(request, writer, transfer)
+            _check_digest(digest, blob)
             await in_thread(self._store, key, upload_id, number, blob)
         except BaseException as error:
             problem = error.code if isinstance(error, ObjectStoreError) else CUT_SHORT
@@ -134,6 +139,39 @@ def _length(text: str | None) -> int:
             {"ProposedSize": text, "MaxSizeAllowed": str(LARGEST_PUT)},
         )
     return int(text)
+
+
+def _digest(given: list[str]) -> bytes | None:
+    """The MD5 that the body is to have, where one is said."""
+    if not given:
+        return None
+    text = ", ".join(given)
+    try:
+        digest = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        digest = b""
+    if len(digest) != _MD5_SIZE:
+        raise ObjectStoreError(
+            400,
+            "InvalidDigest",
+            "The Content-MD5 you specified was invalid.",
+            {"Content-MD5": text},
+        )
+    return digest
+
+
+def _check_digest(expected: bytes | None, blob: Blob) -> None:
+    found = bytes.fromhex(blob.etag.strip('"'))
+    if expected is not None and expected != found:
+        raise ObjectStoreError(
+            400,
+            "BadDigest",
+            "The Content-MD5 you specified did not match what we received.",
+            {
+                "ExpectedDigest": base64.b64encode(expected).decode(),
+                "CalculatedDigest": base64.b64encode(found).decode(),
+            },
+        )
 
 
 def _part(request: HttpRequest) -> tuple[str | None, int]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,6 +20,7 @@ from plugin_framework.emulator.dialects import Bucket, Dialect, dialect_named
 from tests.emulator.calling import MIB, Answer, Plugin, eventually, send
 
 CONTENT = bytes(range(256)) * 4
+WRONG = base64.b64encode(bytes(16)).decode()
 MD5 = hashlib.md5(b"abc").hexdigest()
 
 
@@ -181,3 +185,59 @@ def test_chunks_small_parts_and_foreign_parts_are_refused(plugin: Plugin) -> Non
 def test_an_unknown_dialect_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there are s3, s3-v2, oss, oss-v1, cos"):
         Emulator(state_dir=tmp_path, dialect="gcs")
+
+
+@pytest.mark.parametrize("end", [1, 3], ids=["running", "ended"])
+def test_what_was_completed_cannot_be_replaced(
+    plugin: Plugin, emulator: Emulator, name: str, manner: Manner, end: int
+) -> None:
+    subtask_id = f"{name}-{end}"
+    emulator.store.create_subtask(subtask_id)
+    plugin.status(subtask_id, 1)
+    data = plugin.init(subtask_id, 3).data
+    url = data["part_upload_urls"][0]["url"]
+    assert send("PUT", url, b"ab").status == 200
+    etag = send("PUT", url, b"abc").headers["etag"]
+    assert plugin.complete(subtask_id, data["upload_id"], [etag]).json["code"] == 0
+    if end == 3:
+        assert plugin.result(subtask_id, {"total_counts": 1}).json["code"] == 0
+    answer = send("PUT", url, b"other")
+    assert answer.s3_error == (403, "AccessDenied")
+    assert answer.element("RequestId") == ids_of(answer, manner)[0]
+    (output,) = emulator.store.outputs(subtask_id)
+    assert (output.size, output.path.read_bytes()) == (3, b"abc")
+
+
+def test_a_put_that_ends_after_the_completion_replaces_nothing(
+    plugin: Plugin, emulator: Emulator, name: str
+) -> None:
+    subtask_id = f"{name}-late"
+    emulator.store.create_subtask(subtask_id)
+    plugin.status(subtask_id, 1)
+    data = plugin.init(subtask_id, 3).data
+    url = urlsplit(data["part_upload_urls"][0]["url"])
+    etag = send("PUT", url.geturl(), b"abc").headers["etag"]
+    folder = emulator.store.objects.path("any").parent
+    before = set(folder.iterdir())
+    late = HTTPConnection(url.netloc, timeout=30)
+    late.putrequest("PUT", f"{url.path}?{url.query}")
+    late.putheader("Content-Length", "3")
+    late.endheaders(b"xy")
+    assert eventually(lambda: bool(set(folder.iterdir()) - before))
+    assert plugin.complete(subtask_id, data["upload_id"], [etag]).json["code"] == 0
+    late.send(b"z")
+    assert late.getresponse().status == 403
+    late.close()
+    assert set(folder.iterdir()) == before
+    (output,) = emulator.store.outputs(subtask_id)
+    assert output.path.read_bytes() == b"abc"
+
+
+@pytest.mark.parametrize(("digest", "code"), [("x", "InvalidDigest"), (WRONG, "BadDigest")])
+def test_digests(plugin: Plugin, name: str, manner: Manner, digest: str, code: str) -> None:
+    """The schemes that sign Content-MD5 see a header that the URL was not signed with."""
+    url = plugin.init("a", 3).data["part_upload_urls"][0]["url"]
+    answer = send("PUT", url, b"abc", [("Content-MD5", digest)])
+    refused = (400, code) if name in {"s3", "cos"} else (403, "SignatureDoesNotMatch")
+    assert answer.s3_error == refused
+    assert answer.element("RequestId") == ids_of(answer, manner)[0]

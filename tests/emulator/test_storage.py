@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import time
 from pathlib import Path
@@ -12,9 +13,10 @@ from plugin_framework.emulator import Emulator, Store
 from plugin_framework.emulator.app import ACCESS_KEY
 from plugin_framework.emulator.dialects import Bucket
 from plugin_framework.emulator.dialects.sigv4 import SigV4
-from tests.emulator.calling import Plugin, send
+from tests.emulator.calling import MIB, Plugin, send
 
 CONTENT = bytes(range(256)) * 4
+DIGEST = base64.b64encode(hashlib.md5(b"abc").digest()).decode()
 
 
 def signer_of(emulator: Emulator, bucket: str = "datahub") -> SigV4:
@@ -210,3 +212,31 @@ def test_secrets_are_for_their_owner(emulator: Emulator, tmp_path: Path) -> None
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "state").iterdir()}
     assert modes["datahub.sqlite3"] == 0o600
     assert (tmp_path / "state").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("chunk", [None, 5 * MIB], ids=["single", "part"])
+@pytest.mark.parametrize(
+    ("digests", "code"),
+    [
+        (["nonsense"], "InvalidDigest"),
+        ([""], "InvalidDigest"),
+        (["YWJj"], "InvalidDigest"),
+        (["é"], "InvalidDigest"),
+        ([DIGEST.rstrip("=")], "InvalidDigest"),
+        ([DIGEST, DIGEST], "InvalidDigest"),
+        ([base64.b64encode(bytes(16)).decode()], "BadDigest"),
+    ],
+)
+def test_a_body_that_is_not_as_was_said_is_not_stored(
+    plugin: Plugin, store: Store, running: str, chunk: int | None, digests: list[str], code: str
+) -> None:
+    more = {} if chunk is None else {"chunk_size": chunk}
+    data = plugin.init(running, 3, **more).data
+    url = data["part_upload_urls"][0]["url"]
+    answer = send("PUT", url, b"abc", [("Content-MD5", digest) for digest in digests])
+    assert answer.s3_error == (400, code)
+    etag = f'"{hashlib.md5(b"abc").hexdigest()}"'
+    assert plugin.complete(running, data["upload_id"], [etag]).refusal == (200, 1)
+    assert send("PUT", url, b"abc", [("Content-MD5", DIGEST)]).headers["etag"] == etag
+    assert plugin.complete(running, data["upload_id"], [etag]).json["code"] == 0
+    assert store.outputs(running)[0].path.read_bytes() == b"abc"
