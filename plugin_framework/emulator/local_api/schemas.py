@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from plugin_framework.emulator.local_api.tasks import ID_LIMIT, MOST_LINES
+from plugin_framework.emulator.local_api.tasks import ID_LIMIT, LATEST, MOST_LINES
 
 Schema = dict[str, Any]
 
@@ -56,7 +56,10 @@ NEW_LINES: Final[Schema] = {
     "type": "array",
     "maxItems": MOST_LINES,
     "items": _object(
-        at=SECONDS, level={**TEXT, "maxLength": 32}, logger={**TEXT, "maxLength": 256}, message=TEXT
+        at={**SECONDS, "minimum": 0, "maximum": LATEST},
+        level={**TEXT, "maxLength": 32},
+        logger={**TEXT, "maxLength": 256},
+        message=TEXT,
     ),
 }
 

@@ -40,6 +40,9 @@ LONGEST_PAGE: Final = 1000
 MOST_LINES: Final = 1000
 """Log lines that are taken, and events or lines that are answered, at a time."""
 
+LATEST: Final = 4_102_444_800
+"""The year 2100: times behind it are no Unix seconds."""
+
 REQUESTS: Final = {
     "pause": TaskStatus.PAUSED,
     "resume": TaskStatus.RUNNING,
@@ -67,7 +70,7 @@ class NewTask(Body):
 class NewLine(Body):
     """A line of a log; ``at`` is in Unix seconds."""
 
-    at: float
+    at: Annotated[float, Field(ge=0, le=LATEST, allow_inf_nan=False)]
     level: Annotated[str, StringConstraints(max_length=32)]
     logger: Annotated[str, StringConstraints(max_length=256)]
     message: str
