@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 from plugin_framework.errors import ConfigurationError
 
-_STORAGE: Final = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,254})(?:/([!-~]*))?", re.ASCII)
+_STORAGE: Final = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]*)(?:/([!-~]*))?", re.ASCII)
+_LENGTHS: Final = range(3, 64)
+"""Of a bucket's name."""
 _VERSIONS: Final = {"s3": "s3v4", "s3-v2": "s3"}
 """What boto3 calls the two versions of S3's signature."""
 
@@ -37,6 +39,11 @@ class BucketAddress:
         if match is None:
             raise ConfigurationError(
                 f"--storage {storage}: expected s3://BUCKET or s3://BUCKET/PREFIX"
+            )
+        if len(match[1]) not in _LENGTHS:
+            raise ConfigurationError(
+                f"--storage {storage}: a bucket's name has"
+                f" {_LENGTHS[0]} to {_LENGTHS[-1]} characters"
             )
         if endpoint is not None:
             _check_endpoint(endpoint)

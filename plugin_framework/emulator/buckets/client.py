@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import secrets
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ _CONNECT_SECONDS: Final = 5
 _READ_SECONDS: Final = 60
 _ATTEMPTS: Final = 3
 _CONNECTIONS: Final = 32
+_TRIAL: Final = b"Whether uploads are taken here."
 _NO_BUCKET: Final = frozenset({"NoSuchBucket", "404"})
 
 
@@ -72,7 +74,7 @@ def _options(address: BucketAddress) -> dict[str, Any]:
 
 
 def check_bucket(address: BucketAddress) -> None:
-    """See that the bucket is there, and takes uploads.
+    """See that the bucket is there, and takes uploads of both kinds.
 
     Raises:
         ConfigurationError: it is not, or does not.
@@ -83,12 +85,16 @@ def check_bucket(address: BucketAddress) -> None:
         refusing,
     )
 
-    place = {"Bucket": address.bucket, "Key": f"{address.prefix}.datahub"}
+    # A key that nobody has: what is stored there is removed again.
+    key = f"{address.prefix}.datahub-{secrets.token_hex(16)}"
+    place = {"Bucket": address.bucket, "Key": key}
     try:
         with refusing():
             client.list_objects_v2(Bucket=address.bucket, Prefix=address.prefix, MaxKeys=1)
             begun = client.create_multipart_upload(**place)
             client.abort_multipart_upload(**place, UploadId=begun["UploadId"])
+            client.put_object(**place, Body=_TRIAL)
+            client.delete_object(**place)
     except StoreRefused as error:
         missing = error.store_code in _NO_BUCKET
         reason = "there is no such bucket" if missing else error.message

@@ -124,6 +124,25 @@ def test_what_names_no_bucket(storage: str, endpoint: str | None, dialect: str) 
     assert "hidden" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["b", "bu", "b" * 64])
+def test_a_name_of_a_length_that_no_bucket_has(name: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        BucketAddress.of(f"s3://{name}/prefix", None)
+    assert caught.value.problems == (
+        f"--storage s3://{name}/prefix: a bucket's name has 3 to 63 characters",
+    )
+    for length in (3, 63):
+        assert BucketAddress.of(f"s3://{'b' * length}", None).bucket == "b" * length
+
+
+def test_nothing_is_left_of_the_trial(real: RunningStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in variables(real).items():
+        monkeypatch.setenv(name, value)
+    check_bucket(BucketAddress.of(f"s3://{real.account.bucket}/trial", real.account.endpoint))
+    listed = real.client.list_objects_v2(Bucket=real.account.bucket, Prefix="trial/")
+    assert listed["KeyCount"] == 0
+
+
 @pytest.mark.parametrize(
     "given", ["s3://bucket", "s3://bucket/", "s3://bucket/a", "s3://bucket/a/"]
 )
