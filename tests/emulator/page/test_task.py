@@ -136,3 +136,19 @@ def test_many_events_are_drawn_and_told(screen: Screen, datahub: Emulator) -> No
     expect(rows).to_have_count(500)
     screen.page.get_by_role("button", name="earlier events").click()
     expect(rows).to_have_count(kept)
+
+
+# No number at all, and those that are no time of the calendar: a log line can say anything.
+ODD = "[1e300, -1e300, NaN, Infinity, null, undefined, 'text', 8.64e12 + 1]"
+
+
+def test_nothing_that_is_shown_as_a_number_or_time_can_end_the_view(screen: Screen) -> None:
+    screen.open()
+    said = screen.page.evaluate(f"""async () => {{
+      const format = await import("/page/format.js");
+      const {{ iso, moment, clock, bytes, rate, duration, age, plural }} = format;
+      const all = [iso, moment, clock, bytes, rate, duration, age, (one) => plural(one, "file")];
+      {ODD}.map((odd) => all.map((shown) => shown(odd)));
+      return {ODD}.map((odd) => [iso(odd), clock(odd), moment(odd)]);
+    }}""")
+    assert said == [[None, "?", "?"]] * 8
