@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
 from plugin_framework.emulator.api import Credentials
 from plugin_framework.emulator.buckets import BucketAddress
+from plugin_framework.emulator.rules import Refused
+from plugin_framework.errors import ConfigurationError
 
 LOST_SECONDS: Final = 120.0
 """Four heartbeats."""
@@ -70,3 +73,28 @@ class ServerSettings:
         given["state_dir"] = Path(given["state_dir"])
         given["services"] = tuple(given["services"])
         return cls(**given)
+
+
+def check_services(services: Iterable[str]) -> None:
+    """See that services can be registered at these URLs.
+
+    Raises:
+        ConfigurationError: with a line for each where none can be.
+    """
+    problems = [problem for url in services if (problem := _problem(url))]
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _problem(url: str) -> str | None:
+    from plugin_framework.emulator.platform.addresses import (  # noqa: PLC0415 - loads an HTTP client
+        service_address,
+    )
+
+    try:
+        service_address(url, allow_remote=False)
+    except Refused as refused:
+        # What stands before an @ is a password, and a query may hold a secret.
+        shown = re.sub("//[^/]*@", "//...@", url.partition("?")[0])
+        return f"--service {' '.join(shown.split())}: {refused.message}"
+    return None

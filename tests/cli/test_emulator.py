@@ -121,12 +121,14 @@ def test_a_state_that_is_none(tmp_path: Path) -> None:
         (("--key", "k", "--secret-file", "missing"), "--secret-file missing: No such file"),
         (("--lost-after", "nan"), "--lost-after: expected a number of seconds"),
         (("--public-url", "http://host/path"), "--public-url: expected http:// or https://"),
+        (("--service", "file:///x"), "--service file:///x: the address of a service: it must"),
         (("bench",), "--port is of no use before another command"),
     ],
 )
 def test_what_cannot_be_is_one_line(options: tuple[str, ...], problem: str, tmp_path: Path) -> None:
     with emulator(tmp_path, *options) as running:
         assert problem in running.problem()
+        assert running.out == []
 
 
 def test_all_dialects_can_be_had() -> None:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -230,7 +231,7 @@ def test_secrets_are_for_their_owner(emulator: Emulator, tmp_path: Path) -> None
 def test_a_body_that_is_not_as_was_said_is_not_stored(
     plugin: Plugin, store: Store, running: str, chunk: int | None, digests: list[str], code: str
 ) -> None:
-    more = {} if chunk is None else {"chunk_size": chunk}
+    more: dict[str, Any] = {} if chunk is None else {"chunk_size": chunk}
     data = plugin.init(running, 3, **more).data
     url = data["part_upload_urls"][0]["url"]
     answer = send("PUT", url, b"abc", [("Content-MD5", digest) for digest in digests])
