@@ -28,8 +28,9 @@ from plugin_framework.emulator.chaos.remote import get_rules, put_rules
 from plugin_framework.emulator.control import Control
 from plugin_framework.emulator.dialects import check_name
 from plugin_framework.emulator.listening import listen, url_of
-from plugin_framework.emulator.settings import LOST_SECONDS, ServerSettings
+from plugin_framework.emulator.settings import LOST_SECONDS, ServerSettings, check_services
 from plugin_framework.emulator.store import Store
+from plugin_framework.emulator.target import TargetProtocol
 from plugin_framework.errors import ConfigurationError
 
 _STOP_SECONDS: Final = 5.0
@@ -46,11 +47,13 @@ class Server:
         port: where it listens.
 
     Raises:
-        ConfigurationError: the address cannot be had, or the bucket not be used.
+        ConfigurationError: the address cannot be had, or the bucket not be used, or a service
+            have no such address.
     """
 
     def __init__(self, settings: ServerSettings, listener: socket.socket | None = None) -> None:
         self._settings = settings
+        check_services(settings.services)
         if settings.bucket is not None:
             check_bucket(settings.bucket)
         self._listener = listener or _listen(settings)
@@ -145,6 +148,7 @@ class Emulator:
         check_name(dialect)
         if (key is None) != (secret is None):
             raise ValueError("key and secret go together")
+        check_services(services)
         _chaos(chaos)  # what is wrong with it is said here and now
         self._settings = ServerSettings(
             state_dir=state_dir,
@@ -224,7 +228,7 @@ class _Uvicorn(uvicorn.Server):
                 app,
                 lifespan="off",
                 ws="none",
-                http="httptools",
+                http=TargetProtocol,
                 log_level="warning",
                 access_log=False,  # it would write presigned queries
                 server_header=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +16,21 @@ from plugin_framework.errors import ConfigurationError
 from tests.emulator.calling import send
 from tests.emulator.local_api.calling import MARK, Local, task
 
+MALFORMED = [
+    "evil.com@localhost",
+    "localhost#.evil.com",
+    "localhost/.evil.com",
+    "localhost?x",
+    "localhost\\.evil.com",
+    "127.0.0.1:18800, evil.com",
+    "localhost:99999",
+    "localhost:",
+    "localhost:+1",
+    "localhost:1:2",
+    "::1",
+    "[localhost]",
+    "[127.0.0.1]",
+]
 PATHS = ["/", "/page/main.js", "/openapi.json", "/local/info", "/local/tasks", "/local/stream"]
 
 
@@ -24,7 +40,16 @@ def port_of(url: str) -> int:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "127.0.0.1@evil.example", "[::1", "", "a b"]
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "127.0.0.1@evil.example",
+        "[::1",
+        "",
+        "a b",
+        *MALFORMED,
+    ],
 )
 def test_foreign_hosts_are_refused(emulator: Emulator, path: str, host: str) -> None:
     assert send("GET", emulator.url + path, None, [("Host", host)]).status == 403
@@ -63,12 +88,58 @@ def test_two_hosts_are_refused(emulator: Emulator) -> None:
     }
 
 
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:65535", "[::1]:8765"])
+def test_our_own_names_are_let_in(emulator: Emulator, host: str) -> None:
+    assert send("GET", emulator.url + "/local/info", None, [("Host", host)]).status == 200
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://{own}/local/info", 200),
+        ("http://evil.example/local/info", 403),
+        ("http://{own}@evil.example/local/info", 403),
+        ("http://evil.example@{own}/local/info", {400, 403}),
+        ("HTTPS://evil.example/local/info", 403),
+        ("http://evil.example", {400, 403}),
+    ],
+)
+def test_the_host_of_the_first_line_is_the_one_that_counts(
+    emulator: Emulator, target: str, status: int | set[int]
+) -> None:
+    own = urlsplit(emulator.url).netloc
+    line = f"GET {target.format(own=own)} HTTP/1.1\r\nHost: {own}\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port_of(emulator.url)), timeout=30) as connection:
+        connection.sendall(line.encode())
+        with connection.makefile("rb") as answer:
+            found = int(answer.readline().split()[1])
+    assert found in (status if isinstance(status, set) else {status})
+
+
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_what_another_site_embeds_is_refused(emulator: Emulator, site: str) -> None:
+@pytest.mark.parametrize("path", [*PATHS, "/api/task/notify?task_id=a", "/storage/datahub/a"])
+@pytest.mark.parametrize(("mode", "dest"), [("no-cors", "empty"), ("navigate", "iframe")])
+def test_what_another_site_embeds_is_refused(
+    emulator: Emulator, site: str, path: str, mode: str, dest: str
+) -> None:
     """Images, scripts and links carry no Origin; browsers say where they come from."""
-    headers = [("Sec-Fetch-Site", site)]
-    assert send("GET", emulator.url + "/local/info", None, headers).status == 403
-    assert send("GET", emulator.url + "/", None, headers).status == 200
+    headers = [("Sec-Fetch-Site", site), ("Sec-Fetch-Mode", mode), ("Sec-Fetch-Dest", dest)]
+    assert send("GET", emulator.url + path, None, headers).status == 403
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_another_site_may_link_to_the_page_alone(emulator: Emulator, path: str) -> None:
+    visit = [("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")]
+    answer = send("GET", emulator.url + path, None, [("Sec-Fetch-Site", "cross-site"), *visit])
+    assert answer.status == (200 if path == "/" else 403)
+
+
+def test_where_nobody_signs_other_sites_are_kept_out_too(tmp_path: Path) -> None:
+    path = "/api/task/download/presign?subtask_id=a"
+    with Emulator(state_dir=tmp_path) as unsigned:
+        answer = send("GET", unsigned.url + path, None, [("Sec-Fetch-Site", "cross-site")])
+        assert answer.status == 403
+        assert send("GET", unsigned.url + path).json["code"] == 1
 
 
 @pytest.mark.parametrize(
