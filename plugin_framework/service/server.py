@@ -288,5 +288,5 @@ def _metrics() -> Metrics | None:
     try:
         return Metrics()
     except ImportError:
-        log.info("no /metrics: install the extra telemetry for it")
+        log.debug("no /metrics: install the extra telemetry for it")
         return None

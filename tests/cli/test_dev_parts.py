@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import queue
+import signal
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from plugin_framework.cli.dev.__main__ import settings_of
 from plugin_framework.cli.dev.lines import Keeper, record_of
+from plugin_framework.cli.dev.service import Orders
 from plugin_framework.cli.dev.sources import Sources, Watch
 from plugin_framework.cli.state import kept_ports
 from plugin_framework.emulator import Store
@@ -153,3 +158,41 @@ def test_lines_are_kept_with_their_tasks_and_say_why_one_failed(tmp_path: Path) 
         assert store.subtask("s").reason == "the reason: all of it"
         kept = [line.message for line in store.logs("s")]
     assert kept == [lines[0]["message"], lines[1]["message"], "more\nTraceback"]
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 2), ("30", 30)])
+def test_the_page_hears_often_how_far_a_task_is(
+    given: str | None, expected: float, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if given is not None:
+        monkeypatch.setenv("DATAHUB_HEARTBEAT_SECONDS", given)
+    orders = Orders(("one",), 1, "http://127.0.0.1:1", "key", "secret", str(here), 1)
+    assert settings_of(orders).heartbeat_seconds == expected
+
+
+HEARS = """
+import threading
+for _ in range(4):  # any thread may receive a signal
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+from plugin_framework.cli.dev.session import Happenings
+happenings = Happenings()
+print("ready", flush=True)
+while True:
+    print(happenings.next(None).number, flush=True)
+"""
+
+
+def test_of_signals_that_come_close_together_none_goes_unheard() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HEARS], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "ready\n"
+            for _ in range(50):
+                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)
+                heard = {int(process.stdout.readline()) for _ in range(2)}
+                assert heard == {signal.SIGINT, signal.SIGTERM}
+        finally:
+            process.kill()

@@ -23,6 +23,9 @@ from plugin_framework.service.server import serve
 from plugin_framework.settings import Settings
 from plugin_framework.testing.settings import local_settings
 
+HEARTBEAT_SECONDS = 2.0
+"""Unless the author says otherwise: somebody looks at the page, which shows what heartbeats say."""
+
 log = logging.getLogger("datahub.dev")
 
 
@@ -37,7 +40,7 @@ def main(commands: IO[str]) -> int:
     with own_streams() as (_, stderr):
         set_up_logging("INFO", "json", stderr)
         try:
-            settings = _settings(orders)
+            settings = settings_of(orders)
             logging.root.setLevel(settings.log_level)
             for name in orders.names:
                 import_from_here(name)
@@ -49,9 +52,9 @@ def main(commands: IO[str]) -> int:
     return 0
 
 
-def _settings(orders: Orders) -> Settings:
+def settings_of(orders: Orders) -> Settings:
     """The author's, but for those that say which Datahub; a restart must end no subtask."""
-    return local_settings(
+    settings = local_settings(
         {},
         base_url=orders.base_url,
         api_key=SecretStr(orders.api_key),
@@ -60,6 +63,9 @@ def _settings(orders: Orders) -> Settings:
         on_shutdown="leave",
         on_interrupted="resume",
     )
+    if "heartbeat_seconds" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"heartbeat_seconds": HEARTBEAT_SECONDS})
 
 
 if __name__ == "__main__":

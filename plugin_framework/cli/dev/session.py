@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import select
@@ -10,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx
@@ -27,6 +29,9 @@ LONGEST_PAUSE = 30.0
 
 STEADY_SECONDS = 30.0
 """A service that has lived as long is no longer counted as one that ends by itself."""
+
+WAKE_SECONDS = 0.25
+"""How late a signal may be heard of."""
 
 REGISTER_SECONDS = 15.0
 """What the Datahub may take to ask a service for its plugins."""
@@ -93,11 +98,16 @@ class Happenings:
         self._queue.put(happening)
 
     def next(self, due: float | None) -> Happening:
-        """What is next; ``Due`` when that time (of ``time.monotonic``) comes first."""
-        try:
-            return self._queue.get(timeout=None if due is None else max(due - time.monotonic(), 0))
-        except queue.Empty:
-            return Due()
+        """What is next; ``Due`` when that time (of ``time.monotonic``) comes first.
+
+        It wakes now and then: where another thread receives a signal, no handler is called as long
+        as this one waits.
+        """
+        while due is None or time.monotonic() < due:
+            left = math.inf if due is None else due - time.monotonic()
+            with suppress(queue.Empty):
+                return self._queue.get(timeout=max(min(left, WAKE_SECONDS), 0))
+        return Due()
 
     def _take_signal(self, number: int, _frame: object) -> None:
         if self._stopping:
