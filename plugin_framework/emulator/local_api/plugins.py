@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Any, Final
 from urllib.parse import unquote
@@ -20,14 +21,25 @@ from plugin_framework.emulator.local_api.answers import (
 )
 from plugin_framework.emulator.platform import Platform, Plugin
 
+_RUNS: Final = "globalThis.datahubPluginRuns = true;\n"
+"""Runs before the script does, and not where the script cannot be parsed in that way."""
+
 FORMS: Final = {
-    # A body that returns the two functions, or sets them as a global; the line breaks end comments.
-    "body": "export default (function () {{\n{script}\n}}).call(globalThis)"
+    "expression": _RUNS + "export default (function () {{ return (\n{expression}\n); }})"
+    ".call(globalThis) ?? globalThis.datahubPluginConfig;\n",
+    # A body that returns the object, or sets it as a global; the line breaks end comments.
+    "body": _RUNS + "export default (function () {{\n{script}\n}}).call(globalThis)"
     " ?? globalThis.datahubPluginConfig;\n",
-    "expression": "export default (\n{script}\n);\n",
     "module": "{script}\n",
 }
-"""What a config.js may be (PROTOCOL.md, 2.6, leaves it open), as a module that exports them."""
+"""What a config.js may be (PROTOCOL.md, 2.6, leaves it open), as a module that exports its value.
+
+Hardly any script can be parsed in two of these ways, but for an expression, which is a body too:
+who tries them in this order, and stops at the first that runs, runs the script once.
+"""
+
+_END = re.compile(r";(?:[\s;]|/\*(?:[^*]|\*(?!/))*\*/|//[^\n]*(?:\n|\Z))*\Z")
+"""The semicolon that ends the last statement, with the comments after it."""
 
 
 class NewService(Body):
@@ -72,7 +84,7 @@ class Plugins:
         if form not in FORMS:
             raise Problem(f"as: expected one of {', '.join(FORMS)}")
         script = self._platform.script(unquote(request.path_params["name"]))
-        module = FORMS[form].format(script=script)
+        module = FORMS[form].format(script=script, expression=_END.sub("", script, count=1))
         return Response(module, media_type="text/javascript")
 
 

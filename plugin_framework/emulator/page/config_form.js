@@ -4,33 +4,67 @@
 import { get } from "/page/api.js";
 import { h, text } from "/page/dom.js";
 
-// One script cannot be loaded in every way, so the ways are tried one after the other.
-const SHAPES = ["body", "expression", "module"];
+// One script cannot be loaded in every way, so the ways are tried one after the other, until one
+// of them can be parsed: what cannot does not run, so a script runs once.
+const SHAPES = { expression: "an expression", body: "a function\u2019s body", module: "a module" };
 const GLOBAL = "datahubPluginConfig";
+const RUNS = "datahubPluginRuns"; // set by the emulator's lines around the script
 const CONTAINER = "plugin-form";
+const MISSING = "config.js gives no object with init and validateConfig";
 
 let loads = 0;
 
 async function load(name) {
   const path = `/local/plugins/${encodeURIComponent(name)}/config.js`;
-  let last = null;
-  for (const shape of SHAPES) {
-    delete globalThis[GLOBAL]; // another plugin's would be taken for this one's
-    loads += 1; // modules are kept by address, and a plugin may have been changed since
+  const reasons = [];
+  for (const [shape, words] of Object.entries(SHAPES)) {
     try {
-      const { default: found } = await import(`${path}?as=${shape}&load=${loads}`);
-      if (isForm(found)) return found;
+      const found = await formOf(await imported(`${path}?as=${shape}`));
+      if (found) return found;
+      throw new Error(MISSING);
     } catch (error) {
-      last = error;
-      if (error instanceof TypeError) await get(`${path}?as=${shape}`); // it may say why
+      if (!(error instanceof SyntaxError) || globalThis[RUNS]) throw error;
+      reasons.push(`as ${words}: ${error.message}`);
     }
   }
-  const why = last && !(last instanceof SyntaxError) ? `: ${last.message}` : "";
-  throw new Error(`config.js gives no object with init and validateConfig${why}`);
+  throw new Error(`config.js cannot be read (${reasons.join("; ")})`);
+}
+
+async function imported(address) {
+  delete globalThis[GLOBAL]; // another plugin's would be taken for this one's
+  delete globalThis[RUNS];
+  loads += 1; // modules are kept by address, and a plugin may have been changed since
+  try {
+    return await import(`${address}&load=${loads}`);
+  } catch (error) {
+    // The browser does not tell why it could not fetch a script; the emulator may.
+    if (error instanceof TypeError && !globalThis[RUNS]) await get(address);
+    throw error;
+  }
+}
+
+// What a script gives: as a value, a promise, a global, named exports, or by a function.
+async function formOf(module) {
+  const given = await module.default;
+  const found = [given, globalThis[GLOBAL], module].find(isForm);
+  if (found || typeof given !== "function") return found;
+  return [await given(), globalThis[GLOBAL]].find(isForm);
 }
 
 const isForm = (found) =>
   typeof found?.init === "function" && typeof found?.validateConfig === "function";
+
+// Anything can be thrown.
+const reason = (error) => String(error?.message || error);
+
+// A script has the whole page in its hands; where it took the view away, nothing else would say so.
+function tellIfReplaced(name) {
+  if (document.querySelector("#main > .view")) return;
+  const words = `The config.js of ${name} has replaced this page. `;
+  const back = h("a", { href: "/" }, "Back to the tasks");
+  const note = h("p", { class: "problem", role: "alert" }, words, back);
+  (document.body ?? document.documentElement ?? document).append(note);
+}
 
 // The form of one plugin. `changed(config)` is called at every change.
 export class ConfigForm {
@@ -52,10 +86,12 @@ export class ConfigForm {
       const form = await load(this.name);
       if (!this.element.isConnected) return;
       this.element.replaceChildren(h("div", { id: CONTAINER }));
-      form.init(CONTAINER, (config) => this.#take(config));
+      await form.init(CONTAINER, (config) => this.#take(config));
       this.#form = form;
     } catch (error) {
-      this.#askForJson(error.message);
+      if (this.element.isConnected) this.#askForJson(reason(error));
+    } finally {
+      tellIfReplaced(this.name);
     }
   }
 
@@ -93,8 +129,19 @@ export class ConfigForm {
   check() {
     if (this.#box) return checkJson(this.#box.value);
     if (!this.#form) return "The plugin\u2019s form is not there yet.";
-    const { valid, message } = this.#form.validateConfig(this.config);
-    return valid ? "" : String(message || "The configuration is not valid.");
+    return this.#judged();
+  }
+
+  #judged() {
+    try {
+      const verdict = this.#form.validateConfig(this.config);
+      if (typeof verdict?.valid !== "boolean") {
+        return "The plugin\u2019s validateConfig returned no object with valid and message.";
+      }
+      return verdict.valid ? "" : String(verdict.message || "The configuration is not valid.");
+    } catch (error) {
+      return `The plugin\u2019s validateConfig failed: ${reason(error)}`;
+    }
   }
 }
 

@@ -6,8 +6,10 @@ import { button, enable, h, heading, show, text } from "/page/dom.js";
 import { DropZone } from "/page/drop_zone.js";
 import { PluginChoice } from "/page/plugin_choice.js";
 
-const WAIT = 3000; // milliseconds for the service to say whether it takes the task
+const WAIT = 3000; // milliseconds for the form to be there; and for the service to take the task
 const STEP = 150;
+
+const passed = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 export class NewView {
   title = "New task";
@@ -105,24 +107,28 @@ export class NewView {
   }
 
   async submit() {
-    await this.config?.loaded;
-    const hindrance = this.hindrance();
-    this.fail(hindrance);
-    if (hindrance) return;
     enable(this.create, false);
-    text(this.note, "Creating\u2026");
     try {
-      const task = await this.settled(await send("POST", "/local/tasks", this.request()));
-      if (this.isClosed) return;
-      if (task.dispatch === "refused") this.refused(task);
-      else location.hash = `#/tasks/${encodeURIComponent(task.subtask_id)}`;
+      // A form may take its time, or never be there: `hindrance` says so.
+      await Promise.race([this.config?.loaded, passed(WAIT)]);
+      const hindrance = this.hindrance();
+      this.fail(hindrance);
+      if (!hindrance) await this.send();
     } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      this.fail(error.message);
+      // A Problem tells what; else it is, say, a config of the plugin's form that JSON cannot hold.
+      this.fail(error instanceof Problem ? error.message : `It cannot be sent: ${error.message}`);
     } finally {
       enable(this.create, true);
       text(this.note, "");
     }
+  }
+
+  async send() {
+    text(this.note, "Creating\u2026");
+    const task = await this.settled(await send("POST", "/local/tasks", this.request()));
+    if (this.isClosed) return;
+    if (task.dispatch === "refused") this.refused(task);
+    else location.hash = `#/tasks/${encodeURIComponent(task.subtask_id)}`;
   }
 
   request() {
@@ -137,7 +143,7 @@ export class NewView {
     const deadline = performance.now() + WAIT;
     let found = task;
     while (found.dispatch === "waiting" && !found.reason && performance.now() < deadline) {
-      await new Promise((resolve) => setTimeout(resolve, STEP));
+      await passed(STEP);
       found = await get(taskPath(task.subtask_id));
     }
     return found;

@@ -106,20 +106,27 @@ def test_what_is_no_task_is_refused(local: Local, body: object, status: int) -> 
     assert local.json("tasks")["total"] == before
 
 
+RUNS = "globalThis.datahubPluginRuns = true;\n"
+
+
 @pytest.mark.parametrize(
     ("form", "begins", "ends"),
     [
         (
             None,
-            "export default (function () {\n",
+            RUNS + "export default (function () {\n",
             "}).call(globalThis) ?? globalThis.datahubPluginConfig;",
         ),
         (
             "body",
-            "export default (function () {\n",
+            RUNS + "export default (function () {\n",
             "}).call(globalThis) ?? globalThis.datahubPluginConfig;",
         ),
-        ("expression", "export default (\n", "\n);"),
+        (
+            "expression",
+            RUNS + "export default (function () { return (\n",
+            "\n); }).call(globalThis) ?? globalThis.datahubPluginConfig;",
+        ),
         ("module", "", ""),
     ],
 )
