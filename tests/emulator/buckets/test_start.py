@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -141,6 +143,42 @@ def test_nothing_is_left_of_the_trial(real: RunningStore, monkeypatch: pytest.Mo
     check_bucket(BucketAddress.of(f"s3://{real.account.bucket}/trial", real.account.endpoint))
     listed = real.client.list_objects_v2(Bucket=real.account.bucket, Prefix="trial/")
     assert listed["KeyCount"] == 0
+
+
+class NoPuts(BaseHTTPRequestHandler):
+    """A store that takes uploads of parts, and no other."""
+
+    def answer(self, status: int, body: str) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def do_GET(self) -> None:
+        self.answer(200, "<ListBucketResult/>")
+
+    def do_POST(self) -> None:
+        begun = "<InitiateMultipartUploadResult><UploadId>u</UploadId>"
+        self.answer(200, begun + "</InitiateMultipartUploadResult>")
+
+    def do_PUT(self) -> None:
+        self.answer(403, "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>")
+
+    def do_DELETE(self) -> None:
+        self.answer(204, "")
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_a_bucket_that_takes_no_single_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), NoPuts) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        said = refusal(monkeypatch, BucketAddress.of("s3://bucket", endpoint), ANY)
+        server.shutdown()
+    assert said == f"--storage s3://bucket at {endpoint}: AccessDenied: No."
 
 
 @pytest.mark.parametrize(
