@@ -141,7 +141,11 @@ export class FaultsView {
       this.fail(`The rules are not JSON: ${error.message}`);
       return;
     }
-    const given = this.seedField.value.trim();
+    let given = this.seedField.value.trim();
+    if (Array.isArray(rules?.rules)) {
+      given = String(rules.seed ?? given); // a whole file was pasted
+      rules = rules.rules;
+    }
     // What is wrong with it is told by the emulator.
     const seed = /^-?\d+$/.test(given) ? Number(given) : given;
     if (await this.change("PUT", PATH, { seed, rules })) this.edited(false);

@@ -188,7 +188,8 @@ export class TaskView {
     const { input } = this.task;
     const inputs = input ? [{ ...input, href: taskPath(this.id, "input") }] : [];
     this.input.replaceChildren(fileList(inputs, "None."));
-    this.outputs.replaceChildren(fileList(outputs, "None yet."));
+    const none = this.task.ended_at === null ? "None yet." : "None.";
+    this.outputs.replaceChildren(fileList(outputs, none));
   }
 
   receive(tasks) {

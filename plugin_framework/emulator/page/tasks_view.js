@@ -236,9 +236,9 @@ export class TasksView {
           h(
             "p",
             {},
-            "A plugin's service is registered on ",
+            "On ",
             h("a", { href: "#/new" }, "New task"),
-            "; there you choose it, drop an input file and fill its form.",
+            " you choose a plugin, drop an input file and fill its form.",
           ),
         ];
     this.empty.replaceChildren(...lines);

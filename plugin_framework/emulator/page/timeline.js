@@ -22,7 +22,7 @@ const MARKS = {
 const MARK_NAMES = {
   operator: "operator",
   fault: "fault",
-  refused: "refused call",
+  refused: "call not taken",
   lost: "lost",
   found: "found",
 };
