@@ -231,7 +231,7 @@ def parse(body: bytes) -> Any:
     try:
         parsed = json.loads(
             body.decode(),
-            object_pairs_hook=_without_repeats,
+            object_pairs_hook=without_repeats,
             parse_constant=_finite,
             parse_float=_finite,
         )
@@ -248,10 +248,15 @@ def _parse(body: bytes) -> dict[str, Any]:
     return parsed
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's content, for ``json.loads``.
+
+    Raises:
+        ValueError: a name is given twice.
+    """
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key is given twice")
+        raise ValueError("a name is given twice in one object")
     return found
 
 

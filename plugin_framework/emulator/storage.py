@@ -6,13 +6,11 @@ one core and memory does not grow with file size.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator
 from email.utils import formatdate
 from typing import Final
 
@@ -26,13 +24,13 @@ from plugin_framework.emulator.meter import CUT_SHORT, Meter, Transfer
 from plugin_framework.emulator.objects import BlobWriter, Objects, StoredObject
 from plugin_framework.emulator.parts import Parts
 from plugin_framework.emulator.pending import Blob
+from plugin_framework.emulator.receiving import received
 from plugin_framework.emulator.sending import FileRange, in_thread
 from plugin_framework.protocol.models import MAXIMUM_PARTS
 
 PREFIX: Final = "/storage"
 BUCKET: Final = "datahub"
 LARGEST_PUT: Final = 5 * 1024**3
-_CHUNK: Final = 1024 * 1024
 _MD5_SIZE: Final = 16
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 _PART_NUMBER: Final = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
@@ -80,7 +78,7 @@ class Storage:
         writer = await in_thread(self._writer, key, upload_id, number, size)
         transfer = self._meter.begin("put", key, number or None)
         try:
-            blob = await _receive(request, writer, transfer)
+            blob = await received(request, writer, transfer.add)
             _check_digest(digest, blob)
             await in_thread(self._store, key, upload_id, number, blob)
         except BaseException as error:
@@ -192,35 +190,6 @@ def _part(request: HttpRequest) -> tuple[str | None, int]:
 
 def _is_part_number(text: str) -> bool:
     return _PART_NUMBER.fullmatch(text) is not None and int(text) <= MAXIMUM_PARTS
-
-
-async def _receive(request: HttpRequest, writer: BlobWriter, transfer: Transfer) -> Blob:
-    """Write the body to a blob: while one chunk is hashed and written, the next is received."""
-    written: asyncio.Future[None] | None = None
-    try:
-        async for chunk in _chunks(request):
-            if written is not None:
-                await written
-            written = in_thread(writer.write, chunk)
-            transfer.add(len(chunk))
-        if written is not None:
-            await written
-    except BaseException:
-        if written is not None:
-            await asyncio.wait({written})  # the thread still holds the file
-        raise
-    return writer.finish()
-
-
-async def _chunks(request: HttpRequest) -> AsyncIterator[bytearray]:
-    gathered = bytearray()
-    async for data in request.stream():
-        gathered += data
-        if len(gathered) >= _CHUNK:
-            yield gathered
-            gathered = bytearray()
-    if gathered:
-        yield gathered
 
 
 def _get(request: HttpRequest, stored: StoredObject, key: str, etag: str, meter: Meter) -> Response:

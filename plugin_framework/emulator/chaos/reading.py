@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from plugin_framework.emulator.api import without_repeats
 from plugin_framework.emulator.chaos.rules import FAULTS, Expected, Rule
 from plugin_framework.errors import ConfigurationError
 
@@ -47,22 +48,14 @@ def read_file(path: Path) -> RuleSet:
         if path.exists() and not path.is_file():  # a named pipe would keep us waiting
             raise ValueError("it is no regular file")  # noqa: TRY301 - as any other reason
         text = path.read_text(encoding="utf-8-sig")
-        given = _json(text) if kind == "JSON" else tomllib.loads(text)
+        if kind == "JSON":
+            given = json.loads(text, object_pairs_hook=without_repeats)
+        else:
+            given = tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ConfigurationError(f"{path}: expected a readable {kind} file ({reason})") from None
     return read(given, str(path))
-
-
-def _json(text: str) -> object:
-    return json.loads(text, object_pairs_hook=_without_repeats)
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name is given twice in one object")
-    return found
 
 
 def read(given: object, where: str = "chaos") -> RuleSet:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +23,8 @@ from plugin_framework.emulator.local_api.answers import (
     path_of,
 )
 from plugin_framework.emulator.local_api.tasks import subtask_of
-from plugin_framework.emulator.objects import BlobWriter
 from plugin_framework.emulator.pending import Blob
+from plugin_framework.emulator.receiving import received
 from plugin_framework.emulator.rules import Refused
 from plugin_framework.emulator.store import Store
 
@@ -90,11 +89,19 @@ class Files:
         if request.headers.get("content-length") is None:
             raise Problem("Content-Length is required", _LENGTH_REQUIRED)
         try:
-            blob = await _receive(request, self._store.objects.writer())
+            blob = await self._received(request)
         except OSError as error:
             raise Problem(f"the file cannot be kept: {error.strerror}", _NO_ROOM) from None
         given = await run_in_threadpool(self._store.inputs.add, name, blob)
         return answer({"input": given.key, "size": given.size}, 201)
+
+    async def _received(self, request: Request) -> Blob:
+        writer = self._store.objects.writer()
+        try:
+            return await received(request, writer)
+        except BaseException:
+            writer.abandon()
+            raise
 
     def _outputs(self, request: Request) -> list[dict[str, Any]]:
         subtask_id = subtask_of(self._store, request).subtask_id
@@ -136,29 +143,3 @@ def _file_name(query: Mapping[str, str]) -> str:
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         raise Problem(f"name: expected a file name of 1 to {LONGEST_NAME} printable characters")
     return name
-
-
-async def _receive(request: Request, writer: BlobWriter) -> Blob:
-    """Write the body to disk as it comes."""
-    written: asyncio.Future[None] | None = None
-    loop = asyncio.get_running_loop()
-    try:
-        async for chunk in _chunks(request):
-            written = loop.run_in_executor(None, writer.write, chunk)
-            await written
-    except BaseException:
-        if written is not None:
-            await asyncio.wait({written})  # the thread still holds the file
-        writer.abandon()
-        raise
-    return writer.finish()
-
-
-async def _chunks(request: Request) -> AsyncIterator[bytearray]:
-    gathered = bytearray()
-    async for data in request.stream():
-        gathered += data
-        if len(gathered) >= _CHUNK:
-            yield gathered
-            gathered = bytearray()
-    yield gathered
