@@ -24,7 +24,6 @@ from plugin_framework.cli.streams import own_streams
 if TYPE_CHECKING:
     from plugin_framework.emulator.api import Credentials
     from plugin_framework.emulator.settings import ServerSettings
-    from plugin_framework.errors import ConfigurationError
 
 DIALECTS = ("s3", "s3-v2", "oss", "oss-v1", "cos")
 
@@ -168,6 +167,7 @@ def _is_origin(text: str) -> bool:
 
 def _serve(*, state: Path | None, **options: Any) -> None:
     from plugin_framework.emulator.server import serve  # noqa: PLC0415 - loaded late
+    from plugin_framework.errors import ConfigurationError  # noqa: PLC0415 - loaded late
     from plugin_framework.testing.settings import (  # noqa: PLC0415 - loaded late
         local_settings,
         local_state_dir,
@@ -182,7 +182,7 @@ def _serve(*, state: Path | None, **options: Any) -> None:
         try:
             serve(settings, lambda url: announce(say, url, settings.credentials))
         except OSError as error:
-            raise no_address(settings.host, settings.port, error) from None
+            raise ConfigurationError(f"--state {folder}: it cannot be used ({error})") from None
 
 
 def _settings(
@@ -246,10 +246,3 @@ def announce(say: Callable[[str], None], url: str, credentials: Credentials | No
         variables |= {"DATAHUB_API_KEY": credentials.key, "DATAHUB_API_SECRET": credentials.secret}
     given = (f"{name}={shlex.quote(value)}" for name, value in variables.items())
     say(f"export {' '.join(given)}")
-
-
-def no_address(host: str, port: int, error: OSError) -> ConfigurationError:
-    """The address cannot be had."""
-    from plugin_framework.errors import ConfigurationError  # noqa: PLC0415 - loaded late
-
-    return ConfigurationError(f"--host {host} --port {port}: {error.strerror or error}")

@@ -11,7 +11,7 @@ from typing import Literal, TextIO
 
 import click
 
-from plugin_framework.cli.emulator import chaos_of, datahub_options, kept_credentials, no_address
+from plugin_framework.cli.emulator import chaos_of, datahub_options, kept_credentials
 from plugin_framework.cli.info import import_from_here
 from plugin_framework.cli.logs import set_up_logging
 from plugin_framework.cli.serve import warn_of_unknown_variables
@@ -52,6 +52,7 @@ def dev_command(
     from plugin_framework.cli.dev.sources import Sources  # noqa: PLC0415 - loaded late
     from plugin_framework.emulator import Emulator  # noqa: PLC0415 - loaded late
     from plugin_framework.emulator.settings import LOST_SECONDS  # noqa: PLC0415 - loaded late
+    from plugin_framework.errors import ConfigurationError  # noqa: PLC0415 - loaded late
     from plugin_framework.testing.settings import (  # noqa: PLC0415 - loaded late
         local_settings,
         local_state_dir,
@@ -79,7 +80,8 @@ def dev_command(
         try:
             made.enter_context(datahub)
         except OSError as error:
-            raise no_address(LOOPBACK, ports[0], error) from None
+            reason = error.strerror or error
+            raise ConfigurationError(f"--host {LOOPBACK} --port {ports[0]}: {reason}") from None
         say(f"page: {datahub.url}/")
         _set_up_logging(logged.log_level, logged.log_format, stderr)
         warn_of_unknown_variables()
