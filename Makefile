@@ -4,7 +4,7 @@ BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test lint unit browser bench docs lock clean
+.PHONY: help setup demo test lint unit browser tools bench docs site lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -27,10 +27,13 @@ lint: setup ## lint, format, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+tools: ## command-line tools that example plugins wrap (Debian's poppler-utils)
+	@command -v pdftotext >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --no-install-recommends poppler-utils; }
+
 browser: ## the browser that pages are tried in (Debian's Chromium)
 	@command -v chromium >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --no-install-recommends chromium fonts-dejavu-core; }
 
-unit: setup browser ## all tests
+unit: setup browser tools ## all tests
 	$(BIN)/pytest -q -n 2 --dist loadfile --durations 15
 
 test: lint unit ## lint and all tests: what CI runs
@@ -48,6 +51,9 @@ bench: setup .bench/.ready ## transfers beside other clients and the limit (BENC
 
 docs: setup ## write the generated reference pages
 	$(BIN)/python docs/generate.py
+
+site: setup ## build the documentation site into build/site
+	$(BIN)/mkdocs build --strict
 
 lock: ## pin the dependencies anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o constraints/runtime.txt
