@@ -15,7 +15,7 @@ from plugin_framework.cli.emulator import chaos_of, datahub_options, kept_creden
 from plugin_framework.cli.info import import_from_here
 from plugin_framework.cli.logs import set_up_logging
 from plugin_framework.cli.serve import warn_of_unknown_variables
-from plugin_framework.cli.state import LOOPBACK, alone, kept_ports
+from plugin_framework.cli.state import alone, kept_ports
 from plugin_framework.cli.streams import own_streams
 
 
@@ -52,7 +52,6 @@ def dev_command(
     from plugin_framework.cli.dev.sources import Sources  # noqa: PLC0415 - loaded late
     from plugin_framework.emulator import Emulator  # noqa: PLC0415 - loaded late
     from plugin_framework.emulator.settings import LOST_SECONDS  # noqa: PLC0415 - loaded late
-    from plugin_framework.errors import ConfigurationError  # noqa: PLC0415 - loaded late
     from plugin_framework.testing.settings import (  # noqa: PLC0415 - loaded late
         local_settings,
         local_state_dir,
@@ -77,11 +76,7 @@ def dev_command(
             chaos=faults,
             lost_after=LOST_SECONDS,
         )
-        try:
-            made.enter_context(datahub)
-        except OSError as error:
-            reason = error.strerror or error
-            raise ConfigurationError(f"--host {LOOPBACK} --port {ports[0]}: {reason}") from None
+        made.enter_context(datahub)
         say(f"page: {datahub.url}/")
         _set_up_logging(logged.log_level, logged.log_format, stderr)
         warn_of_unknown_variables()
