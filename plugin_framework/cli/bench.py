@@ -279,21 +279,15 @@ def _datahub(
     made: ExitStack, options: Options, folder: Path, credentials: Credentials | None
 ) -> Emulator:
     from plugin_framework.emulator import Emulator  # noqa: PLC0415 - loaded late
-    from plugin_framework.errors import ConfigurationError  # noqa: PLC0415 - loaded late
 
-    try:
-        return made.enter_context(
-            Emulator(
-                state_dir=folder,
-                key=credentials.key if credentials else None,
-                secret=credentials.secret if credentials else None,
-                port=options.port if options.service else 0,
-            )
+    return made.enter_context(
+        Emulator(
+            state_dir=folder,
+            key=credentials.key if credentials else None,
+            secret=credentials.secret if credentials else None,
+            port=options.port if options.service else 0,
         )
-    except OSError as error:
-        raise ConfigurationError(
-            f"--port {options.port}: {error.strerror}; nothing else may be served there"
-        ) from None
+    )
 
 
 class Service:

@@ -172,11 +172,11 @@ class Emulator:
         """Start the server. Requests may be made at once: the socket listens already.
 
         Raises:
-            ConfigurationError: the bucket cannot be used.
+            ConfigurationError: the address or the bucket cannot be used.
         """
         if self._settings.bucket is not None:
             check_bucket(self._settings.bucket)
-        with listen(self._settings.host, self._settings.port) as listener:
+        with _listen(self._settings) as listener:
             self.store = Store(self._settings.state_dir, bucket=self._settings.bucket)
             self.url = url_of(listener)
             self._process = _start(listener.fileno(), self._settings)

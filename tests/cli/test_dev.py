@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -190,6 +191,13 @@ def test_it_ends_with_its_datahub(folder: Path) -> None:
 def test_what_cannot_be_is_one_line(arguments: tuple[str, ...], problem: str, folder: Path) -> None:
     with Running("dev", *arguments, "--state", "state", cwd=folder) as running:
         assert problem in running.problem()
+
+
+def test_a_port_that_is_taken_is_one_line(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with dev(folder, "--port", port) as running:
+            assert f"--port {port}: Address already in use" in running.problem()
 
 
 def test_ctrl_c_on_a_terminal_ends_all(folder: Path) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from plugin_framework.emulator import Credentials, Emulator
+from plugin_framework.errors import ConfigurationError
 from tests.emulator.calling import MIB, Plugin, eventually, send
 
 
@@ -204,5 +205,5 @@ def test_key_and_secret_go_together(tmp_path: Path) -> None:
 def test_a_port_can_be_asked_for(tmp_path: Path) -> None:
     with Emulator(state_dir=tmp_path / "a") as first:
         port = port_of(first.url)
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(ConfigurationError, match=f"--port {port}: Address already in use"):
             Emulator(state_dir=tmp_path / "b", port=port).__enter__()
