@@ -217,12 +217,12 @@ class TaskContext(Generic[ConfigT_co]):
             ObjectChangedError: from reads, if the input in storage is replaced meanwhile.
             TaskCancelled: the task was cancelled meanwhile; also from reads.
         """
-        self.checkpoint()
+        self._wait_while_held()
         size = self._host.input_size()
         with self._opening:
             if self._input is None:
                 self._input = InputBlocks(self._host.read_input, size)
-        return open_blocks(self._input, self.checkpoint)
+        return open_blocks(self._input, self._wait_while_held)
 
     def upload(self, path: Path | str, name: str | None = None) -> UploadedFile:
         """Put a file into storage, under its own name unless ``name`` is given.
@@ -250,7 +250,7 @@ class TaskContext(Generic[ConfigT_co]):
         """
         if not name or (size is not None and size < 0):
             raise ValueError("an output needs a name, and a size that is not negative")
-        self.checkpoint()
+        self._wait_while_held()
         return OutputFile(self._host, name, size, self._held_meanwhile)
 
     # Progress and control
@@ -283,12 +283,17 @@ class TaskContext(Generic[ConfigT_co]):
             if total:
                 self.progress(done * 100 / total)
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, name: str = "") -> None:  # noqa: ARG002 - tests go by it
         """Wait here while the task is paused.
+
+        A ``name`` is for tests alone: there a run can be paused or cancelled right here.
 
         Raises:
             TaskCancelled: the task was cancelled. Let it pass.
         """
+        self._wait_while_held()
+
+    def _wait_while_held(self) -> None:
         if self._gate.open:
             return
         if not _in_pause_hook.get():
@@ -309,7 +314,7 @@ class TaskContext(Generic[ConfigT_co]):
 
     def _held_meanwhile(self, call: Callable[[], Item]) -> Item:
         """Make a call that may take long. A pause takes hold meanwhile; the host holds the call."""
-        self.checkpoint()
+        self._wait_while_held()
         result: Future[Item] = Future()
 
         def run() -> None:
@@ -368,5 +373,5 @@ class TaskContext(Generic[ConfigT_co]):
             raise TypeError(f"give the command as a list of its words: {argv.split()}")
         from plugin_framework.plugin.command import run_command  # noqa: PLC0415
 
-        self.checkpoint()
+        self._wait_while_held()
         return run_command([str(part) for part in argv], self._gate, check=check, options=options)
