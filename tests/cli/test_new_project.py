@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # it has no types of its own
 
 import plugin_framework
-from plugin_framework.cli.new.names import LONGEST_DESCRIPTION, LONGEST_NAME
+from plugin_framework.cli.new.names import LONGEST_DESCRIPTION, LONGEST_NAME, wrong_class
 from plugin_framework.cli.new.project import Project
 from tests.cli.calling import call
 from tests.docs.markdown import ROOT, blocks, links
@@ -72,6 +74,51 @@ def test_the_description_arrives_as_it_was_given(tmp_path: Path) -> None:
     assert '"Quoted" \\\\N\\{DASH\\} """ \\<b\\>it\\</b\\> ☃.' in readme
 
 
+ORIGINS = {
+    "a repository": (
+        {
+            "url": "https://git.example.com/it.git",
+            "vcs_info": {"vcs": "git", "commit_id": "c0ffee"},
+        },
+        "git+https://git.example.com/it.git@c0ffee",
+        "git+https://git.example.com/it.git@c0ffee",
+    ),
+    "an address": (
+        {"url": "https://example.com/it.whl", "archive_info": {}},
+        "https://example.com/it.whl",
+        "https://example.com/it.whl",
+    ),
+    "a folder": (
+        {"url": "file:///some%20where/it", "dir_info": {}},
+        "'/some where/it'",
+        "path/to/datahub-plugin-framework",
+    ),
+    "a registry": (None, *["datahub-plugin-framework==0.1.0"] * 2),
+}
+
+
+@pytest.mark.parametrize(("origin", "told", "written"), ORIGINS.values(), ids=ORIGINS)
+def test_the_framework_comes_from_where_the_user_had_it_from(
+    origin: dict[str, Any] | None,
+    told: str,
+    written: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    facts = tmp_path / "site/datahub_plugin_framework-0.1.0.dist-info"
+    facts.mkdir(parents=True)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: datahub-plugin-framework\n")
+    if origin:
+        (facts / "direct_url.json").write_text(json.dumps(origin))
+    monkeypatch.setenv("PYTHONPATH", str(facts.parent), prepend=os.pathsep)
+    ended = call("new", "my-plugin", cwd=tmp_path)
+    command = "pip wheel --no-deps --wheel-dir wheels"
+    assert f"\n  {command} {told}\n" in ended.out
+    for page in ("README.md", "wheels/README.md"):
+        text = (tmp_path / "my-plugin" / page).read_text("utf-8")
+        assert f"\n$ {command} {written}\n" in text
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project") / "my-plugin"
@@ -80,6 +127,29 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
     return folder
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_no_class_can_be_called_as_what_else_is_in_its_modules(*, is_async: bool) -> None:
+    project = Project("my-plugin", "my_plugin", "MyPlugin", "Does it.", is_async=is_async)
+    names = {
+        name
+        for path, text in project.files()
+        if path.suffix == ".py"
+        for name in names_of(ast.parse(text))
+    }
+    assert "DatahubPlugin" in names
+    assert {name for name in names - {"MyPlugin"} if not wrong_class(name)} == set()
+
+
+def names_of(module: ast.Module) -> Iterator[str]:
+    for node in ast.walk(module):
+        if isinstance(node, ast.alias):
+            yield node.asname or node.name
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Name):
+            yield node.id
 
 
 def test_links_lead_somewhere(project: Path) -> None:

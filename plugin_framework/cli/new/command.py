@@ -102,7 +102,8 @@ def _next_steps(folder: str, project: Project) -> Iterator[str]:
 
     yield f"made {project.name}. What to do next:"
     yield ""
-    yield f"  cd {shlex.quote(folder)}"
+    if folder != ".":
+        yield f"  cd {shlex.quote(folder)}"
     yield f"  pip wheel --no-deps --wheel-dir wheels {source()}"
     yield "  pip install --find-links wheels -e '.[test]'"
     yield "  pytest"

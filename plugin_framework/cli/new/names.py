@@ -29,6 +29,7 @@ _NO_CLASSES = {
     "PluginConfig",
     "PluginConformance",
     "PluginError",
+    "SAMPLE",
     "TaskContext",
     "TaskResult",
     "TaskStatus",
@@ -79,7 +80,7 @@ def wrong_package(text: str) -> str:
 
 def wrong_class(text: str) -> str:
     """Of the plugin's class, in a module beside other names."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", text):
+    if not re.fullmatch(r"[A-Z][A-Za-z0-9]*", text):
         return f"{text!r} is no class: expected a name such as MyPlugin"
     if keyword.iskeyword(text) or hasattr(builtins, text):
         return f"{text} is a word of Python's own"
