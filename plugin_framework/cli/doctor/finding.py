@@ -1,0 +1,41 @@
+"""What a check finds, and what a check is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from plugin_framework.cli.doctor.case import Case
+
+Level = Literal["ok", "warn", "fail", "skip"]
+"""``skip`` is what could not be looked at, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line on one thing; ``remedy`` says how to mend what is not well."""
+
+    check: str
+    level: Level
+    message: str
+    remedy: str | None = None
+
+
+Told = tuple[Level, str] | tuple[Level, str, str]
+"""Level, message and remedy of a finding of the check that tells it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A function of the case; it is run once the checks in ``needs`` have found nothing to fail."""
+
+    name: str
+    look: Callable[[Case], Iterable[Told]]
+    needs: Sequence[str] = ()
+    seconds: float = 5.0
+
+    def findings(self, case: Case) -> list[Finding]:
+        """What the check has to say."""
+        return [Finding(self.name, *told) for told in self.look(case)]

@@ -1,0 +1,217 @@
+"""All settings as they are, right or wrong, and where each comes from."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dotenv.parser import Binding, parse_stream
+from pydantic import ByteSize, SecretStr, ValidationError
+
+from plugin_framework.errors import SettingsError
+from plugin_framework.settings import (
+    SettingInfo,
+    Settings,
+    describe_settings,
+    load_settings,
+    secret_variables,
+)
+from plugin_framework.settings.catalogue import fields
+from plugin_framework.settings.values import PREFIX, accepts, variable_of
+
+DOTENV = Path(".env")
+MASK = "***"
+_NAMED = re.compile(rf"{PREFIX}\w+")
+_LINE_OF_DOTENV = re.compile(r"\.env, line \d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A setting: its value as it may be shown, and where that and what it wins over stand."""
+
+    variable: str
+    value: str
+    source: str
+    overrides: tuple[str, ...]
+    secret: bool
+    wrong: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value that is given for a variable, and where."""
+
+    text: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """``settings`` has the default of each that is wrong; ``problems`` has a line for each."""
+
+    settings: Settings
+    rows: tuple[Row, ...]
+    problems: tuple[str, ...]
+    given: Mapping[str, tuple[Given, ...]]
+
+    def place_of(self, problem: str) -> str | None:
+        """Where what a line complains about is to be corrected."""
+        if found := _LINE_OF_DOTENV.match(problem):
+            return found[0]
+        named = _NAMED.match(problem)
+        found_at = self.given.get(named[0].upper(), ()) if named else ()
+        return found_at[0].place if found_at else None
+
+
+def read() -> Reading:
+    """Read the settings; what is wrong with some hides none of the others."""
+    settings, wrong = _as_far_as_right()
+    given = _given(settings)
+    rows = tuple(_row(info, settings, wrong, given) for info in describe_settings())
+    return Reading(settings, rows, _problems(wrong), given)
+
+
+def _problems(wrong: Iterable[str]) -> tuple[str, ...]:
+    try:
+        load_settings()
+    except SettingsError as error:
+        lines = error.problems
+    else:
+        return ()
+    # Lines of .env that cannot be read are all that it tells, where there are any.
+    told = {name for line in lines for name in _NAMED.findall(line)}
+    known = dict(fields())
+    rest = [f"{name}: expected {accepts(known[name]).expected}" for name in wrong]
+    return (*lines, *(line for line in rest if line.partition(":")[0] not in told))
+
+
+def _as_far_as_right() -> tuple[Settings, list[str]]:
+    """The settings, and the variables whose values are wrong and were left out."""
+    chosen: dict[str, Any] = {}
+    wrong: dict[str, None] = {}
+    for _ in fields():
+        try:
+            return Settings(**chosen), list(wrong)
+        except (OSError, UnicodeError):
+            chosen["_env_file"] = None
+        except ValidationError as error:
+            for found in error.errors(include_url=False, include_input=False):
+                place = [str(part) for part in found["loc"][:2]]
+                wrong.update(dict.fromkeys(_leave_out(place, chosen)))
+    return Settings.model_construct(), list(wrong)
+
+
+def _leave_out(place: list[str], chosen: dict[str, Any]) -> Iterator[str]:
+    """Choose the default in place of a wrong value; yield its variable."""
+    name, *inner = place
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return
+    known = dict(fields())
+    if inner and variable_of(*place) in known:
+        part = type(Settings.model_fields[name].default).model_fields[inner[0]]
+        chosen.setdefault(name, {})[inner[0]] = part.get_default(call_default_factory=True)
+        yield variable_of(*place)
+        return
+    if name == "api_secret":  # without it the key is of no use, and would be complained about
+        chosen["api_key"] = None
+    chosen[name] = {} if name == "transfer" else field.get_default(call_default_factory=True)
+    yield variable_of(name)
+
+
+def _row(
+    info: SettingInfo,
+    settings: Settings,
+    wrong: Iterable[str],
+    given: Mapping[str, tuple[Given, ...]],
+) -> Row:
+    is_wrong = info.variable in wrong
+    places = [one.place for one in given.get(info.variable, ())]
+    value = _value(settings, info.variable)
+    hidden = info.secret or info.variable == variable_of("config")
+    if is_wrong and places:
+        shown = "(wrong)"
+    elif places and hidden:
+        shown = MASK
+    else:
+        shown = _text(value) or info.default
+    source, *others = places or ["default"]
+    return Row(info.variable, shown, source, tuple(others), info.secret, is_wrong)
+
+
+def _value(settings: Settings, variable: str) -> object:
+    value: object = settings
+    for name in variable.removeprefix(PREFIX).lower().split("__"):
+        value = getattr(value, name)
+    return value
+
+
+def _text(value: object) -> str:
+    """The value as it would be written; nothing where it says nothing."""
+    if isinstance(value, SecretStr):
+        return MASK
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, ByteSize):
+        return value.human_readable().replace(".0", "")
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _given(settings: Settings) -> dict[str, tuple[Given, ...]]:
+    """What is given for each variable, that which counts first."""
+    found: dict[str, list[Given]] = {}
+    for name, text in os.environ.items():
+        if text and name.upper().startswith(PREFIX):
+            own = "" if name.isupper() else f" ({name})"
+            found.setdefault(name.upper(), []).append(Given(text, f"environment{own}"))
+    for name, one in _in_dotenv().items():
+        found.setdefault(name, []).append(one)
+    for name, one in _in_secret_files(settings.secrets_dir):
+        found.setdefault(name, []).append(one)
+    ca_bundle = variable_of("ca_bundle")
+    if settings.ca_bundle is not None and ca_bundle not in found:
+        found[ca_bundle] = [Given(str(settings.ca_bundle), "SSL_CERT_FILE")]
+    return {name: tuple(all_of_it) for name, all_of_it in found.items()}
+
+
+def _in_dotenv() -> dict[str, Given]:
+    """Of a name that stands there more than once, the last counts."""
+    try:
+        with DOTENV.open(encoding="utf-8-sig") as lines:
+            bindings = list(parse_stream(lines))
+    except (OSError, UnicodeError):
+        return {}  # what is wrong with it is one of the problems
+    return {
+        one.key.upper(): Given(one.value, f".env, line {_line(one)}")
+        for one in bindings
+        if one.key and one.value and one.key.upper().startswith(PREFIX)
+    }
+
+
+def _line(binding: Binding) -> int:
+    text = binding.original.string
+    return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+
+
+def _in_secret_files(folder: Path | None) -> Iterator[tuple[str, Given]]:
+    try:
+        files = sorted(folder.iterdir()) if folder else []
+    except OSError:
+        return
+    secrets = secret_variables()
+    for file in files:
+        if file.name.upper() in secrets:
+            text = ""
+            with suppress(OSError, UnicodeError):
+                text = file.read_text("utf-8").strip()
+            if text or not os.access(file, os.R_OK):
+                yield file.name.upper(), Given(text, str(file))

@@ -1,0 +1,87 @@
+"""Whether the object storage that is known by name can be reached."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from plugin_framework.cli.doctor.case import Case
+from plugin_framework.cli.doctor.exchange import get
+from plugin_framework.cli.doctor.finding import Check, Told
+from plugin_framework.errors import AddressRefusedError, StorageUnreachableError
+from plugin_framework.settings import Settings
+from plugin_framework.transfer.address import Guard, kind_of
+
+VARIABLE = "DATAHUB_TRANSFER__ALLOWED_HOSTS"
+
+_ANOTHER_PORT = (
+    "see that this machine may reach it; where it is served at another port, nothing is wrong"
+)
+
+
+def checks(settings: Settings) -> tuple[Check, ...]:
+    """One for each host that is named in full, and one for what is not."""
+    named = [host for host in settings.transfer.allowed_hosts if "*" not in host]
+    return (
+        Check("storage", _unnamed),
+        *(Check("storage", _Host(host)) for host in named),
+    )
+
+
+def _unnamed(case: Case) -> Iterator[Told]:
+    hosts = case.settings.transfer.allowed_hosts
+    if not hosts:
+        yield (
+            "skip",
+            "any host is allowed, and which it is only Datahub's URLs say",
+            f"name storage hosts in {VARIABLE} to have them looked at",
+        )
+    for pattern in hosts:
+        if "*" in pattern:
+            yield "skip", f"{pattern} stands for any number of hosts", f"name one in {VARIABLE}"
+
+
+def _is_local(base_url: str | None) -> bool:
+    """Whether Datahub is on a loopback or private address, where storage may be, too."""
+    try:
+        found = socket.getaddrinfo(urlsplit(base_url or "").hostname or "", None)
+    except OSError:
+        return False
+    return bool(found) and all(kind_of(str(entry[4][0])) == "local" for entry in found)
+
+
+class _Host:
+    """Looks at one host."""
+
+    def __init__(self, host: str) -> None:
+        self._host = f"[{host}]" if ":" in host else host
+
+    def __call__(self, case: Case) -> Iterator[Told]:
+        """Say whether it may be talked to, and answers."""
+        settings, url = case.settings, f"https://{self._host}/"
+        guard = Guard(settings.transfer.allowed_hosts, _is_local(settings.base_url))
+        try:
+            if settings.proxy is None:  # else the proxy looks the name up
+                guard.resolve(guard.check(url))
+        except AddressRefusedError as error:
+            yield "fail", str(error), f"name another host in {VARIABLE}"
+            return
+        except StorageUnreachableError as error:
+            yield "fail", str(error), f"see that it is spelt right in {VARIABLE}"
+            return
+        found = get(settings, url, {}, [])
+        if found.answer is not None:
+            yield "ok", f"{self._host} answers (HTTP {found.answer.status})"
+        elif found.trouble == "tls" and "SSL" not in found.reason:
+            yield (
+                "fail",
+                f"the certificate of {self._host} is not trusted ({found.reason})",
+                "set DATAHUB_CA_BUNDLE to a PEM file with the authorities of both",
+            )
+        else:
+            yield (
+                "warn",
+                f"{self._host} does not answer at port 443 ({found.reason})",
+                _ANOTHER_PORT,
+            )

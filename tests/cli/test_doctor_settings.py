@@ -1,0 +1,152 @@
+"""Every setting with its value and its place, right or wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from plugin_framework.cli.doctor import variables
+from plugin_framework.cli.doctor.case import Case
+from plugin_framework.cli.doctor.reading import Row, read
+from plugin_framework.settings import describe_settings
+from tests.cli.doctoring import case_of, said
+
+
+def rows(case: Case) -> dict[str, Row]:
+    return {row.variable.removeprefix("DATAHUB_"): row for row in case.reading.rows}
+
+
+def problems(case: Case) -> list[str]:
+    return list(case.reading.problems)
+
+
+def test_all_settings_are_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = case_of(monkeypatch, tmp_path).reading.rows
+    assert [row.variable for row in found] == [one.variable for one in describe_settings()]
+    assert {row.variable for row in found if row.source != "default"} == {"DATAHUB_STATE_DIR"}
+    assert rows(case_of(monkeypatch, tmp_path))["HEARTBEAT_SECONDS"].value == "30"
+
+
+def test_where_each_comes_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "datahub_api_secret").write_text("canary\n")
+    (secrets / "DATAHUB_TOKEN").write_text("canary")
+    (tmp_path / ".env").write_text(
+        "# comment\n\nDATAHUB_POLL_SECONDS=7\n"
+        "DATAHUB_HEARTBEAT_SECONDS=9\nexport DATAHUB_API_KEY='canary'\nDATAHUB_TOKEN=canary\n"
+        "DATAHUB_TRANSFER__CHUNK_SIZE=16MiB\nDATAHUB_MAX_QUEUE=\n"
+    )
+    case = case_of(monkeypatch, tmp_path, HEARTBEAT_SECONDS=5, SECRETS_DIR=secrets)
+    assert problems(case) == []
+    found = rows(case)
+    assert found["POLL_SECONDS"].source == ".env, line 3"
+    assert found["HEARTBEAT_SECONDS"].source == "environment"
+    assert found["HEARTBEAT_SECONDS"].value == "5"
+    assert found["HEARTBEAT_SECONDS"].overrides == (".env, line 4",)
+    assert (found["API_KEY"].value, found["API_KEY"].source) == ("***", ".env, line 5")
+    assert found["API_SECRET"].source == str(secrets / "datahub_api_secret")
+    assert found["TOKEN"].source == ".env, line 6"
+    assert found["TOKEN"].overrides == (str(secrets / "DATAHUB_TOKEN"),)
+    assert found["TRANSFER__CHUNK_SIZE"].value == "16MiB"
+    assert found["MAX_QUEUE"].source == "default"
+    assert "canary" not in str(case.reading.rows)
+
+
+def test_a_name_in_small_letters_is_shown_as_it_stands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    case_of(monkeypatch, tmp_path)
+    monkeypatch.setenv("datahub_grace_seconds", "8")
+    row = rows(Case(read()))["GRACE_SECONDS"]
+    assert (row.value, row.source) == ("8", "environment (datahub_grace_seconds)")
+
+
+def test_the_bundle_that_openssl_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    case_of(monkeypatch, tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", __file__)
+    row = rows(Case(read()))["CA_BUNDLE"]
+    assert (row.value, row.source) == (__file__, "SSL_CERT_FILE")
+
+
+def test_wrong_ones_hide_no_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    case = case_of(
+        monkeypatch,
+        tmp_path,
+        HEARTBEAT_SECONDS="often",
+        TRANSFER__CHUNK_SIZE="1",
+        TRANSFER__CONCURRENCY="8",
+        API_KEY="key",
+        BASE_URL="https://user:canary@datahub.example.com",
+        POLL_SECONDS="3",
+    )
+    assert len(problems(case)) == 4
+    found = rows(case)
+    wrong = {"HEARTBEAT_SECONDS", "TRANSFER__CHUNK_SIZE", "API_SECRET", "BASE_URL"}
+    assert {name for name, row in found.items() if row.wrong} == wrong
+    assert found["HEARTBEAT_SECONDS"].value == "(wrong)"
+    assert found["TRANSFER__CONCURRENCY"].value == "8"
+    assert found["POLL_SECONDS"].value == "3"
+    assert case.settings.heartbeat_seconds == 30
+    assert "canary" not in str((case.reading.rows, case.reading.problems))
+
+
+def test_a_nested_setting_given_as_a_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    case = case_of(monkeypatch, tmp_path, TRANSFER="fast", POLL_SECONDS="3")
+    assert len(problems(case)) == 1
+    assert rows(case)["POLL_SECONDS"].value == "3"
+
+
+def test_a_line_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text('DATAHUB_POLL_SECONDS=3\nDATAHUB_TOKEN="canary\n')
+    case = case_of(monkeypatch, tmp_path, HEARTBEAT_SECONDS="often")
+    first, second = problems(case)
+    assert first.startswith(".env, line 2: expected NAME=value")
+    assert second == "DATAHUB_HEARTBEAT_SECONDS: expected a number greater than 0 (seconds)"
+    assert rows(case)["POLL_SECONDS"].value == "3"
+    assert "canary" not in str((case.reading.rows, case.reading.problems))
+
+
+def test_a_file_that_is_no_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xff\xfe")
+    case = case_of(monkeypatch, tmp_path, POLL_SECONDS="3")
+    assert problems(case) == [".env: expected a readable UTF-8 text file (it is not UTF-8)"]
+    assert rows(case)["POLL_SECONDS"].value == "3"
+
+
+def test_remedies_name_the_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DATAHUB_ISOLATION=none\n")
+    found = said(case_of(monkeypatch, tmp_path), variables.CHECKS)["settings"]
+    assert found.level == "fail"
+    assert found.message == 'DATAHUB_ISOLATION="none": expected process or thread'
+    assert found.remedy == "correct it (.env, line 1)"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("API_SECRTE", "canary", "DATAHUB_API_SECRTE is not a setting; did you mean"),
+        ("API_SECRET", '"canary"', "DATAHUB_API_SECRET begins or ends with white space or a quote"),
+    ],
+)
+def test_doubts(
+    variable: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    case = case_of(monkeypatch, tmp_path, API_KEY="key", **{"API_SECRET": "s", variable: value})
+    found = said(case, variables.CHECKS)["settings"]
+    assert found.level == "warn"
+    assert words in found.message
+    assert "canary" not in str(found)
+
+
+def test_secrets_that_others_may_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("DATAHUB_TOKEN=canary\n")
+    dotenv.chmod(0o644)
+    found = said(case_of(monkeypatch, tmp_path), variables.CHECKS)["settings"]
+    assert (found.level, found.remedy) == ("warn", "chmod 600 .env")
+    dotenv.chmod(0o600)
+    assert said(case_of(monkeypatch, tmp_path), variables.CHECKS)["settings"].level == "ok"
