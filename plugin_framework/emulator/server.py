@@ -223,20 +223,7 @@ class Emulator:
 
 class _Uvicorn(uvicorn.Server):
     def __init__(self, app: ASGIApp, control: Control) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                lifespan="off",
-                ws="none",
-                http=TargetProtocol,
-                log_level="warning",
-                access_log=False,  # it would write presigned queries
-                server_header=False,
-                proxy_headers=False,  # who asks, and by which scheme, is not for a header to say
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=_GRACE_SECONDS,
-            )
-        )
+        super().__init__(uvicorn_config(app, log_level="warning"))
         self._control = control
         self.signal: int | None = None
 
@@ -252,6 +239,22 @@ class _Uvicorn(uvicorn.Server):
             self.force_exit = True
         self.should_exit = True
         self.signal = sig
+
+
+def uvicorn_config(app: ASGIApp, **logging_options: Any) -> uvicorn.Config:
+    """How ``create_app``'s application is served; the options are uvicorn's, about logging."""
+    return uvicorn.Config(
+        app,
+        lifespan="off",
+        ws="none",
+        http=TargetProtocol,
+        access_log=False,  # it would write presigned queries
+        server_header=False,
+        proxy_headers=False,  # who asks, and by which scheme, is not for a header to say
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        **logging_options,
+    )
 
 
 def _chaos(rules: Mapping[str, Any] | None) -> Chaos:

@@ -20,7 +20,13 @@ from plugin_framework.lifecycle.polling import Polls
 from plugin_framework.lifecycle.runner import Run
 from plugin_framework.lifecycle.supervisor import Supervisor, Task
 from plugin_framework.plugin.base import DatahubPlugin
-from plugin_framework.plugin.loader import PluginRef, find_plugin, load_extensions, ref_of
+from plugin_framework.plugin.loader import (
+    ExtensionRef,
+    PluginRef,
+    find_plugin,
+    load_extensions,
+    ref_of,
+)
 from plugin_framework.protocol.client import Credentials, DatahubClient
 from plugin_framework.settings import Settings, load_settings, secret_variables
 from plugin_framework.transfer.address import kind_of
@@ -33,8 +39,8 @@ class LocalEngine:
     """A supervisor for one plugin: everything its subtasks share, made once.
 
     ``plugin`` is a class, or what ``datahub-plugin run`` takes. ``observers`` are extensions beside
-    the installed ones. An engine ``beside`` another shares all that is not its plugin's with that
-    one, and is closed first.
+    the installed ones; ``extensions`` observe too, and have the hooks of tasks besides. An engine
+    ``beside`` another shares all that is not its plugin's with that one, and is closed first.
 
     Raises:
         ConfigurationError: no such plugin, or a setting is missing.
@@ -47,18 +53,22 @@ class LocalEngine:
         settings: Settings,
         *,
         observers: Mapping[str, object] | None = None,
+        extensions: Mapping[str, object] | None = None,
         beside: LocalEngine | None = None,
     ) -> None:
         base_url = settings.require_datahub()
         self.ref = find_plugin(plugin) if isinstance(plugin, str) else ref_of(plugin)
         with ExitStack() as made:
             # First, so that the plugin is imported while the rest is made.
-            isolation = made.enter_context(closing(_isolation(self.ref, plugin, settings)))
+            isolation = made.enter_context(
+                closing(_isolation(self.ref, plugin, settings, extensions or {}))
+            )
             if beside is None:
-                self._supervisor = _supervisor(made, base_url, settings, observers or {})
+                observing = {**(observers or {}), **(extensions or {})}
+                self._supervisor = _supervisor(made, base_url, settings, observing)
             else:
                 self._supervisor = beside._supervisor  # noqa: SLF001 - our own class
-            self._isolation = _as_the_plugin_wants(isolation, settings)
+            self._isolation = _as_the_plugin_wants(isolation, settings, extensions or {})
             # Entered last, so as to end first: what it runs needs all the others.
             made.enter_context(closing(self._isolation))
             self._made = made.pop_all()
@@ -169,19 +179,28 @@ def _supervisor(
 
 
 def _isolation(
-    ref: PluginRef, plugin: type[DatahubPlugin] | str, settings: Settings
+    ref: PluginRef,
+    plugin: type[DatahubPlugin] | str,
+    settings: Settings,
+    extensions: Mapping[str, object],
 ) -> ProcessIsolation | ThreadIsolation:
     known = plugin if isinstance(plugin, type) else None
     chosen = settings.isolation
     if "isolation" not in settings.model_fields_set and known is not None:
         chosen = known.isolation or chosen
     if chosen == "thread":
-        return ThreadIsolation(ref, known)
-    return ProcessIsolation(ref, secrets=secret_variables())
+        return ThreadIsolation(ref, known, extensions)
+    refs = {
+        name: each if isinstance(each, ExtensionRef) else ExtensionRef.of(each)
+        for name, each in extensions.items()
+    }
+    return ProcessIsolation(ref, secrets=secret_variables(), extensions=refs)
 
 
 def _as_the_plugin_wants(
-    isolation: ProcessIsolation | ThreadIsolation, settings: Settings
+    isolation: ProcessIsolation | ThreadIsolation,
+    settings: Settings,
+    extensions: Mapping[str, object],
 ) -> ProcessIsolation | ThreadIsolation:
     """A thread, where the plugin asks for it and the settings say nothing; waits for its import."""
     if isinstance(isolation, ThreadIsolation) or "isolation" in settings.model_fields_set:
@@ -189,7 +208,7 @@ def _as_the_plugin_wants(
     if isolation.info()["isolation"] != "thread":
         return isolation
     isolation.close()
-    return ThreadIsolation(isolation.ref)
+    return ThreadIsolation(isolation.ref, extensions=extensions)
 
 
 def datahub_client(base_url: str, settings: Settings) -> DatahubClient:

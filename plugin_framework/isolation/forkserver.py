@@ -33,7 +33,7 @@ from plugin_framework.isolation.session import LINE_LIMIT, run_hooks, run_paymen
 from plugin_framework.plugin.base import DatahubPlugin, config_schema, parse_config
 from plugin_framework.plugin.command import adopt_orphans, die_with_parent
 from plugin_framework.plugin.context import Gate, TaskFacts
-from plugin_framework.plugin.loader import PluginRef, load_extensions
+from plugin_framework.plugin.loader import ExtensionRef, PluginRef, load_extensions
 from plugin_framework.plugin.manager import hooks_of
 
 
@@ -93,17 +93,21 @@ class ForkServer:
                 return False
             self._fork(*fds)
         else:
-            self._load(message["load"], message["path"])
+            more = message["extensions"]
+            extensions = {name: ExtensionRef(**each) for name, each in more.items()}
+            self._load(message["load"], message["path"], extensions)
         return True
 
-    def _load(self, ref: dict[str, Any], path: list[str]) -> None:
+    def _load(
+        self, ref: dict[str, Any], path: list[str], extensions: dict[str, ExtensionRef]
+    ) -> None:
         sys.path[:] = path
         try:
             self._plugin = plugin = PluginRef(**ref).load()
         except ConfigurationError as error:
             self._send(problems=error.problems)
             return
-        self._extensions = load_extensions()
+        self._extensions = load_extensions(extensions)
         self._imported = _children()
         gc.collect()
         gc.freeze()

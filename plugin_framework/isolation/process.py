@@ -31,7 +31,7 @@ from plugin_framework.isolation.payment import PaymentHost
 from plugin_framework.isolation.session import LINE_LIMIT, TaskHost, describe
 from plugin_framework.plugin.command import signal_name
 from plugin_framework.plugin.context import TaskFacts
-from plugin_framework.plugin.loader import PluginRef
+from plugin_framework.plugin.loader import ExtensionRef, PluginRef
 from plugin_framework.protocol.models import TaskStatus
 
 CLOSE_SECONDS = 2.0
@@ -85,14 +85,21 @@ def _ended(code: int) -> str:
 class ProcessIsolation:
     """A forkserver with the plugin imported. Make it early: importing takes its time.
 
-    ``secrets`` are the names of the environment variables that the plugin must not see. When a
-    forkserver dies, its tasks die with it, and it is replaced at the next call.
+    ``secrets`` are the names of the environment variables that the plugin must not see, and
+    ``extensions`` are made beside the installed ones. When a forkserver dies, its tasks die with
+    it, and it is replaced at the next call.
 
     Raises:
         PluginLoadError: in a plugin's own process.
     """
 
-    def __init__(self, ref: PluginRef, *, secrets: frozenset[str]) -> None:
+    def __init__(
+        self,
+        ref: PluginRef,
+        *,
+        secrets: frozenset[str],
+        extensions: Mapping[str, ExtensionRef] | None = None,
+    ) -> None:
         if f"{__package__}.forkserver" in sys.modules:
             # Else each process would import the script, and start the next one.
             raise PluginLoadError(
@@ -103,7 +110,8 @@ class ProcessIsolation:
         self._secrets = secrets
         self._asking = threading.Lock()
         self._checkers = Checkers(self._checker)
-        self._server = _Server(ref, secrets)
+        self._server = _Server(ref, secrets, self._extensions)
+        self._extensions = extensions or {}
 
     def info(self) -> Mapping[str, Any]:
         """The plugin's ``isolation``, ``timeout_seconds``, ``hooks`` and ``version``.
@@ -222,7 +230,7 @@ class ProcessIsolation:
 
     def _loaded(self) -> _Server:
         if self._server.gone:
-            self._server = _Server(self.ref, self._secrets)
+            self._server = _Server(self.ref, self._secrets, self._extensions)
         self._server.info()
         return self._server
 
@@ -239,7 +247,9 @@ class _Forked(Protocol):
 class _Server:
     """One forkserver process. One thread at a time may ask."""
 
-    def __init__(self, ref: PluginRef, secrets: frozenset[str]) -> None:
+    def __init__(
+        self, ref: PluginRef, secrets: frozenset[str], extensions: Mapping[str, ExtensionRef]
+    ) -> None:
         self.gone = False
         self._name = ref.name
         self._replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -263,7 +273,8 @@ class _Server:
             )
         os.close(output_in)
         with suppress(OSError):
-            self._channel.send({"load": asdict(ref), "path": sys.path})
+            more = {name: asdict(each) for name, each in extensions.items()}
+            self._channel.send({"load": asdict(ref), "path": sys.path, "extensions": more})
         self._listener = threading.Thread(target=self._listen, daemon=True, name="forkserver")
         self._listener.start()
 

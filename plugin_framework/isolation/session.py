@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, Literal, NoReturn, Protocol, Self
 
 import pluggy
 
@@ -23,6 +23,7 @@ from plugin_framework.errors import (
     TaskError,
 )
 from plugin_framework.plugin.async_hooks import AsyncHooks
+    problem_of,
 from plugin_framework.plugin.base import (
     DatahubPlugin,
     TaskResult,
@@ -89,7 +90,7 @@ def run_hooks(
         try:
             manager = task_manager(plugin(), extensions, async_hooks)
             config = parse_config(plugin, facts.config)
-            ctx = TaskContext(facts, config, host=_CheckedHost(host), gate=gate, log=log)
+            ctx = TaskContext(facts, config, host=CheckedHost(host), gate=gate, log=log)
         except BaseException as error:  # noqa: BLE001 - it becomes the ending
             host.ended(_failed(error, log))
             return
@@ -207,7 +208,7 @@ def _failed(error: BaseException, log: logging.Logger) -> Ending:
         return Ending("failed", error="TaskCancelled was raised, but nobody cancelled the task")
     if not isinstance(error, TaskError | ConfigurationError):
         log.error("the plugin failed", exc_info=_without_our_frames(error))
-    return Ending("failed", error=describe(error))
+    return Ending("failed", error=problem_of(error, describe(error)))
 
 
 def _without_our_frames(error: BaseException) -> BaseException:
@@ -229,7 +230,7 @@ def _after(log: logging.Logger, call: Any) -> None:
         log.exception("a hook that runs after the work failed; the outcome stands")
 
 
-class _CheckedHost:
+class CheckedHost:
     """Passes everything on; what is not JSON is refused here, where the author's code is."""
 
     def __init__(self, host: Host) -> None:

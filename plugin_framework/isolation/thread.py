@@ -26,12 +26,17 @@ T = TypeVar("T")
 
 
 class ThreadIsolation:
-    """The plugin imported in this process."""
+    """The plugin imported in this process; ``extensions`` are beside the installed ones."""
 
-    def __init__(self, ref: PluginRef, plugin: type[DatahubPlugin] | None = None) -> None:
+    def __init__(
+        self,
+        ref: PluginRef,
+        plugin: type[DatahubPlugin] | None = None,
+        extensions: Mapping[str, object] | None = None,
+    ) -> None:
         self.ref = ref
         self._plugin = plugin or ref.load()
-        self._extensions = load_extensions()
+        self._extensions = {**load_extensions(), **(extensions or {})}
 
     def info(self) -> Mapping[str, Any]:
         """The plugin's ``isolation``, ``timeout_seconds``, ``hooks`` and ``version``."""

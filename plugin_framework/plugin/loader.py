@@ -10,7 +10,9 @@ import re
 import sys
 import sysconfig
 import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -92,26 +94,62 @@ def ref_of(plugin: type[DatahubPlugin]) -> PluginRef:
         if (ref.module, ref.attribute) == (plugin.__module__, plugin.__qualname__):
             return ref
     _check(plugin)
-    module = sys.modules.get(plugin.__module__)
     # A module run by ``python -m`` is __main__, but its spec has the name it is imported by.
-    spec = getattr(module, "__spec__", None)
+    spec = getattr(sys.modules.get(plugin.__module__), "__spec__", None)
     return PluginRef(
         plugin.name or plugin.__name__,
         plugin.version,
         spec.name if spec else plugin.__module__,
         plugin.__qualname__,
-        getattr(module, "__file__", None),
+        _file_of(plugin),
     )
 
 
-def load_extensions() -> dict[str, object]:
-    """The installed extensions by name. One that cannot be imported is logged and left out."""
+def _file_of(kind: type) -> str | None:
+    return getattr(sys.modules.get(kind.__module__), "__file__", None)
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionRef:
+    """Where an extension's class is, so that another process can make one; ``arguments`` are JSON.
+
+    ``file`` is as of ``PluginRef``.
+    """
+
+    module: str
+    attribute: str
+    file: str | None = None
+    arguments: Sequence[Any] = ()
+
+    @classmethod
+    def of(cls, extension: object) -> ExtensionRef:
+        """The reference to an extension at hand, which its class makes anew, without arguments."""
+        kind = extension if isinstance(extension, type) else type(extension)
+        return cls(kind.__module__, kind.__qualname__, _file_of(kind))
+
+    def load(self) -> object:
+        """Make one. It raises what its module and its class raise."""
+        kind: Any = _module(self)
+        for part in self.attribute.split("."):
+            kind = getattr(kind, part)
+        return kind(*self.arguments)
+
+
+def load_extensions(more: Mapping[str, ExtensionRef] | None = None) -> dict[str, object]:
+    """The installed extensions by name, and ``more``.
+
+    One that cannot be imported is logged and left out.
+    """
     found = {}
-    for point in sorted(entry_points(group=EXTENSION_GROUP)):
+    makers = {
+        point.name: partial(_instance, point)
+        for point in sorted(entry_points(group=EXTENSION_GROUP))
+    }
+    for name, make in (makers | {name: ref.load for name, ref in (more or {}).items()}).items():
         try:
-            found[point.name] = _instance(point)
+            found[name] = make()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it must not stop a task
-            log.warning("extension %s cannot be loaded: %s", point.name, _reason(error))
+            log.warning("extension %s cannot be loaded: %s", name, _reason(error))
     return found
 
 
@@ -171,7 +209,7 @@ def _not_importable(ref: PluginRef, reason: str) -> PluginLoadError:
     )
 
 
-def _is_absent(ref: PluginRef, error: BaseException) -> bool:
+def _is_absent(ref: PluginRef | ExtensionRef, error: BaseException) -> bool:
     """Whether the plugin's module itself cannot be found, and not one that it imports."""
     name = error.name if isinstance(error, ModuleNotFoundError) else None
     return name is not None and f"{ref.module}.".startswith(f"{name}.")
@@ -207,7 +245,7 @@ def _what_there_is(ref: PluginRef, module: Any) -> str:
     return f"{lacks}; there is {written or 'no plugin class in it'}"
 
 
-def _module(ref: PluginRef) -> Any:
+def _module(ref: PluginRef | ExtensionRef) -> Any:
     if ref.module != "__main__":
         try:
             return importlib.import_module(ref.module)

@@ -33,9 +33,14 @@ def load_settings(**overrides: object) -> Settings:
         unreadable = f".env: expected a readable UTF-8 text file ({reason_of(error)})"
         problems = [unreadable, *_problems_without_dotenv(given)]
     except ValidationError as error:
-        problems = [_problem_line(found) for found in error.errors(include_url=False)]
+        problems = problems_of(error)
     # Raised out here, so that no context keeps what was validated, secrets included.
     raise SettingsError(problems)
+
+
+def problems_of(error: ValidationError) -> list[str]:
+    """A line for each setting that is wrong."""
+    return [_problem_line(found) for found in error.errors(include_url=False)]
 
 
 def _broken_lines(dotenv: Path) -> list[str]:

@@ -1,1 +1,46 @@
-"""Running plugins without a real Datahub."""
+"""Running plugins without a real Datahub: the test kit, and ``run_local``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from plugin_framework.testing.datahub import LocalDatahub, run_plugin
+    from plugin_framework.testing.probe import ContextProbe, make_context
+    from plugin_framework.testing.task_run import LogLine, Output, TaskRun
+    from plugin_framework.testing.web import Request
+
+__all__ = [
+    "ContextProbe",
+    "LocalDatahub",
+    "LogLine",
+    "Output",
+    "Request",
+    "TaskRun",
+    "make_context",
+    "run_plugin",
+]
+
+# Loaded at first use: pytest imports this package whether or not a test needs it.
+_HOMES = {
+    "ContextProbe": "plugin_framework.testing.probe",
+    "LocalDatahub": "plugin_framework.testing.datahub",
+    "LogLine": "plugin_framework.testing.task_run",
+    "Output": "plugin_framework.testing.task_run",
+    "Request": "plugin_framework.testing.web",
+    "TaskRun": "plugin_framework.testing.task_run",
+    "make_context": "plugin_framework.testing.probe",
+    "run_plugin": "plugin_framework.testing.datahub",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

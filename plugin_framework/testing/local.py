@@ -114,7 +114,7 @@ def _hand_over(outputs: Iterable[Output], folder: Path) -> None:
     """Give the user what was stored; one that does not fit in does not keep the others back."""
     problems = []
     for output in outputs:
-        target = folder / _inside(output.name)
+        target = folder / inside(output.name)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             _move(output.path, target)
@@ -124,7 +124,7 @@ def _hand_over(outputs: Iterable[Output], folder: Path) -> None:
         raise ConfigurationError(problems)
 
 
-def _inside(name: str) -> Path:
+def inside(name: str) -> Path:
     """An output's name as a path that stays in the folder it is put into: names are data."""
     parts = [safe_file_name(part, "_") for part in PurePosixPath(name).parts if part != "/"]
     return Path(*(parts or ["output"]))

@@ -1,1 +1,53 @@
-"""Fixtures for the tests of plugins."""
+"""Fixtures for the tests of plugins. What they need is imported when a test first uses one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from plugin_framework.testing.datahub import LocalDatahub
+    from plugin_framework.testing.probe import ContextProbe
+    from plugin_framework.testing.task_run import TaskRun
+    from plugin_framework.testing.web import Web
+
+
+@pytest.fixture(scope="session")
+def _datahub_web() -> Iterator[Web]:
+    from plugin_framework.testing.web import Web  # noqa: PLC0415 - see above
+
+    web = Web()
+    yield web
+    web.close()
+
+
+@pytest.fixture
+def datahub(_datahub_web: Web) -> Iterator[LocalDatahub]:
+    """A Datahub of the test's own, with storage."""
+    from plugin_framework.testing.datahub import LocalDatahub  # noqa: PLC0415 - see above
+
+    with LocalDatahub(_datahub_web) as datahub:
+        yield datahub
+
+
+@pytest.fixture
+def run_plugin(datahub: LocalDatahub) -> Callable[..., TaskRun]:
+    """Runs a plugin to its end: ``run_plugin(MyPlugin, input=..., config=...)``."""
+    return datahub.run
+
+
+@pytest.fixture
+def start_plugin(datahub: LocalDatahub) -> Callable[..., TaskRun]:
+    """Starts a plugin, and returns the run while it runs."""
+    return datahub.start
+
+
+@pytest.fixture
+def make_context(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ContextProbe]:
+    """Makes a context for the test of a single hook."""
+    from plugin_framework.testing.probe import make_context  # noqa: PLC0415 - see above
+
+    return partial(make_context, work_dir=tmp_path_factory.mktemp("context"))

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from plugin_framework.errors import SettingsError
 from plugin_framework.settings import Settings, load_settings
+from plugin_framework.settings.load import problems_of
 
 # What stands in for settings that are not read here, so that they cannot be wrong either.
 _STAND_INS = {
@@ -43,3 +48,37 @@ def local_state_dir() -> Path:
     """
     others = {name: value for name, value in _STAND_INS.items() if name != "state_dir"}
     return load_settings(**others).state_dir
+
+
+class _Given(Settings):
+    """Settings that come from nowhere else: a test must not depend on where it is run."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - as it is called
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as it is called
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as it is called
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as it is called
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given, and nothing else."""
+        return (init_settings,)
+
+
+def given_settings(given: Mapping[str, Any], **own: object) -> Settings:
+    """The settings of a test: ``given`` are validated, ``own`` taken as they stand.
+
+    Neither the environment nor a file is read.
+
+    Raises:
+        SettingsError: with a line for each that is wrong.
+    """
+    transfer = {**given.get("transfer", {}), "allowed_hosts": "any"}
+    try:
+        settings = _Given(**{**given, **_STAND_INS, "transfer": transfer})
+    except ValidationError as error:
+        problems = problems_of(error)
+    else:
+        return settings.model_copy(update={**_UNSET, **own})
+    raise SettingsError(problems)  # out here, so that no context keeps what was validated

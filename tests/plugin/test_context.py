@@ -13,7 +13,7 @@ import pytest
 
 from plugin_framework import TaskCancelled, TaskContext
 from plugin_framework.errors import InvalidResultError
-from plugin_framework.isolation.session import STATE_LIMIT, _CheckedHost
+from plugin_framework.isolation.session import STATE_LIMIT, CheckedHost
 from plugin_framework.plugin.context import Gate
 from plugin_framework.protocol.models import TaskStatus
 from tests.isolation.recording_host import DEADLINE, RecordingHost, facts
@@ -31,7 +31,7 @@ def gate() -> Gate:
 
 def make(host: RecordingHost, gate: Gate, folder: Path) -> TaskContext[Any]:
     log = logging.getLogger("test")
-    return TaskContext(facts(folder), None, host=_CheckedHost(host), gate=gate, log=log)
+    return TaskContext(facts(folder), None, host=CheckedHost(host), gate=gate, log=log)
 
 
 @pytest.fixture
