@@ -60,6 +60,7 @@ def test_it_has_all_that_a_project_needs(tmp_path: Path) -> None:
         "src/my_plugin/plugin.py",
         "src/my_plugin/py.typed",
         "tests/sample.txt",
+        "tests/test_conformance.py",
         "tests/test_plugin.py",
         "wheels/README.md",
     }

@@ -15,12 +15,13 @@ from importlib.metadata import PackageNotFoundError, distribution
 from plugin_framework.plugin.loader import installed_plugins
 
 LONGEST_NAME = 40
-LONGEST_DESCRIPTION = 200
+LONGEST_DESCRIPTION = 110
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _NO_PACKAGES = {"conftest", "plugin_framework", "test", "tests", "wheels"}
 # What the modules that are written import or define.
 _NO_CLASSES = {
+    "BLOCK",
     "Config",
     "DatahubPlugin",
     "Field",
