@@ -8,13 +8,18 @@ import click
 
 from plugin_framework import errors
 from plugin_framework._version import __version__
+from plugin_framework.cli.check import check_command
 from plugin_framework.cli.dev import dev_command
+from plugin_framework.cli.doctor import doctor_command
 from plugin_framework.cli.emulator import emulator_command
+from plugin_framework.cli.explain import explain_command
 from plugin_framework.cli.info import info_command, list_command
 from plugin_framework.cli.journal import journal_command
 from plugin_framework.cli.logs import tell
+from plugin_framework.cli.new import new_command
 from plugin_framework.cli.run import Stopped, run_command
 from plugin_framework.cli.serve import serve_command
+from plugin_framework.errors import Code, Problem
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -37,6 +42,10 @@ app.add_command(serve_command)
 app.add_command(journal_command)
 app.add_command(dev_command)
 app.add_command(emulator_command)
+app.add_command(explain_command)
+app.add_command(new_command)
+app.add_command(check_command)
+app.add_command(doctor_command)
 
 
 def main() -> None:
@@ -48,25 +57,28 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "datahub-plugin"
-        _fail((f"{error.format_message()} (see {command} --help)",), error.exit_code)
+        told = f"{error.format_message()} (see {command} --help)"
+        _fail((Problem(told, Code.USAGE),), error.exit_code)
     except click.Abort:
-        _fail(("stopped by SIGINT",), 130)
+        _fail((Problem("stopped by SIGINT", Code.STOPPED_BY_SIGNAL),), 130)
     except Stopped as stopped:
         told = f"stopped by {stopped.signal.name} before the subtask was started"
-        _fail((told,), 128 + stopped.signal)
+        _fail((Problem(told, Code.STOPPED_BY_SIGNAL),), 128 + stopped.signal)
     except errors.DatahubError as error:
         _fail(problem_lines(error), exit_code(error))
 
 
-def _fail(lines: tuple[str, ...], code: int) -> None:
-    for line in lines:
-        tell(" ".join(line.split()))
+def _fail(problems: tuple[Problem, ...], code: int) -> None:
+    for problem in problems:
+        tell(Problem(" ".join(problem.split()), problem.code))
     sys.exit(code)
 
 
-def problem_lines(error: errors.DatahubError) -> tuple[str, ...]:
+def problem_lines(error: errors.DatahubError) -> tuple[Problem, ...]:
     """What to tell the operator: a line for each problem."""
-    return error.problems if isinstance(error, errors.ConfigurationError) else (str(error),)
+    if isinstance(error, errors.ConfigurationError):
+        return error.problems
+    return (errors.problem_of(error, str(error)),)
 
 
 def exit_code(error: errors.DatahubError) -> int:

@@ -254,14 +254,16 @@ def _with_input(options: Options, folder: Path) -> Options:
 
 def _check_writable(out: Path | None) -> None:
     """Before anything is measured, for afterwards it would be lost."""
-    from plugin_framework.errors import ConfigurationError  # noqa: PLC0415 - loaded late
+    from plugin_framework.errors import Code, ConfigurationError  # noqa: PLC0415 - loaded late
 
     if out is None:
         return
     try:
         out.open("ab").close()
     except OSError as error:
-        raise ConfigurationError(f"--out {out} cannot be written ({error.strerror})") from None
+        raise ConfigurationError(
+            f"--out {out} cannot be written ({error.strerror})", code=Code.FOLDER_UNUSABLE
+        ) from None
 
 
 def _credentials(options: Options, settings: Settings) -> Credentials | None:

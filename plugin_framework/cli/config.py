@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from plugin_framework.errors import InvalidConfigError
+from plugin_framework.errors import Code, InvalidConfigError
 
 
 def read_config(given: str | None, assignments: Iterable[str]) -> dict[str, Any]:
@@ -21,7 +21,9 @@ def read_config(given: str | None, assignments: Iterable[str]) -> dict[str, Any]
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals or not key:
-            raise InvalidConfigError(f"--set {assignment}: expected key=value")
+            raise InvalidConfigError(
+                f"--set {assignment}: expected key=value", code=Code.CONFIG_UNREADABLE
+            )
         _assign(config, key, _value(value))
     return config
 
@@ -33,15 +35,21 @@ def _object(given: str) -> dict[str, Any]:
         try:
             text = Path(given).read_text(encoding="utf-8")
         except OSError as error:
-            raise InvalidConfigError(f"{source} cannot be read ({error.strerror})") from None
+            raise InvalidConfigError(
+                f"{source} cannot be read ({error.strerror})", code=Code.CONFIG_UNREADABLE
+            ) from None
         except UnicodeDecodeError:
-            raise InvalidConfigError(f"{source} is not UTF-8 text") from None
+            raise InvalidConfigError(
+                f"{source} is not UTF-8 text", code=Code.CONFIG_UNREADABLE
+            ) from None
     try:
         config = _json(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidConfigError(f"{source} is not JSON: {error}") from None
+        raise InvalidConfigError(
+            f"{source} is not JSON: {error}", code=Code.CONFIG_UNREADABLE
+        ) from None
     if not isinstance(config, dict):
-        raise InvalidConfigError(f"{source} is not a JSON object")
+        raise InvalidConfigError(f"{source} is not a JSON object", code=Code.CONFIG_UNREADABLE)
     return config
 
 
@@ -66,5 +74,7 @@ def _assign(config: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         inner = inner.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise InvalidConfigError(f"--set {key}: {parent} is not an object")
+            raise InvalidConfigError(
+                f"--set {key}: {parent} is not an object", code=Code.CONFIG_UNREADABLE
+            )
     inner[last] = value

@@ -167,7 +167,7 @@ def _is_origin(text: str) -> bool:
 
 def _serve(*, state: Path | None, **options: Any) -> None:
     from plugin_framework.emulator.server import serve  # noqa: PLC0415 - loaded late
-    from plugin_framework.errors import ConfigurationError  # noqa: PLC0415 - loaded late
+    from plugin_framework.errors import Code, ConfigurationError  # noqa: PLC0415 - loaded late
     from plugin_framework.testing.settings import (  # noqa: PLC0415 - loaded late
         local_settings,
         local_state_dir,
@@ -182,7 +182,9 @@ def _serve(*, state: Path | None, **options: Any) -> None:
         try:
             serve(settings, lambda url: announce(say, url, settings.credentials))
         except OSError as error:
-            raise ConfigurationError(f"--state {folder}: it cannot be used ({error})") from None
+            raise ConfigurationError(
+                f"--state {folder}: it cannot be used ({error})", code=Code.FOLDER_UNUSABLE
+            ) from None
 
 
 def _settings(
@@ -205,13 +207,15 @@ def kept_credentials(folder: Path) -> Credentials:
     """
     from plugin_framework.emulator.api import Credentials  # noqa: PLC0415 - loaded late
     from plugin_framework.emulator.store import Store  # noqa: PLC0415 - loaded late
-    from plugin_framework.errors import ConfigurationError  # noqa: PLC0415 - loaded late
+    from plugin_framework.errors import Code, ConfigurationError  # noqa: PLC0415 - loaded late
 
     try:
         with closing(Store(folder)) as store:
             return Credentials(*store.api_credentials)
     except (OSError, sqlite3.Error) as error:
-        raise ConfigurationError(f"--state {folder}: it cannot be used ({error})") from None
+        raise ConfigurationError(
+            f"--state {folder}: it cannot be used ({error})", code=Code.FOLDER_UNUSABLE
+        ) from None
 
 
 def _secret_of(file: Path) -> str:

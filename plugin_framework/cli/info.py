@@ -129,14 +129,14 @@ def _facts(ref: PluginRef, plugin: type[DatahubPlugin]) -> dict[str, Any]:
 def _schema(ref: PluginRef, plugin: type[DatahubPlugin]) -> dict[str, Any]:
     from pydantic.errors import PydanticUserError  # noqa: PLC0415 - loaded late
 
-    from plugin_framework.errors import PluginLoadError  # noqa: PLC0415 - loaded late
+    from plugin_framework.errors import Code, PluginLoadError  # noqa: PLC0415 - loaded late
 
     try:
         return plugin.Config.model_json_schema()
     except PydanticUserError as error:
         reason = error.message.splitlines()[0]
         raise PluginLoadError(
-            f"plugin {ref.name}: its Config has no JSON Schema: {reason}"
+            f"plugin {ref.name}: its Config has no JSON Schema: {reason}", code=Code.NO_SCHEMA
         ) from None
 
 

@@ -304,12 +304,14 @@ def _remove(
 
 
 def _write(file: Path, text: str) -> None:
-    from plugin_framework.errors import ConfigurationError  # noqa: PLC0415 - loaded late
+    from plugin_framework.errors import Code, ConfigurationError  # noqa: PLC0415 - loaded late
 
     try:
         file.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise ConfigurationError(f"the page {file} cannot be written ({error.strerror})") from None
+        raise ConfigurationError(
+            f"the page {file} cannot be written ({error.strerror})", code=Code.FOLDER_UNUSABLE
+        ) from None
 
 
 def _text(text: str) -> str:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 import click
 
+from plugin_framework.errors import DatahubError, Problem
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -31,6 +33,7 @@ class Redact(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record in place; logging's contract."""
         record.subtask_id = _subtask_of(record)
+        record.code = _code_of(record)
         try:
             message = record.getMessage()
         except Exception:  # noqa: BLE001 - arguments that do not fit must not fail the task
@@ -67,7 +70,10 @@ class ToldOnce(logging.Filter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, message; subtask and traceback if any."""
+    """One JSON object a line: time (UTC), level, logger, message.
+
+    Where there are any: the subtask, the code of the error, and the traceback.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The line; logging's contract."""
@@ -79,6 +85,8 @@ class JsonLines(logging.Formatter):
         }
         if subtask_id := getattr(record, "subtask_id", None):
             line["subtask_id"] = subtask_id
+        if code := getattr(record, "code", None):
+            line["code"] = code
         line.update(getattr(record, "facts", {}))
         if record.exc_text:
             line["traceback"] = record.exc_text
@@ -92,6 +100,14 @@ def _subtask_of(record: logging.LogRecord) -> str | None:
         about = isinstance(record.msg, str) and _ABOUT_A_SUBTASK.match(record.msg)
         return str(record.args[0]) if about else None
     return known
+
+
+def _code_of(record: logging.LogRecord) -> str | None:
+    """The code of the error that a record is about, while it still has its arguments."""
+    given = record.args if isinstance(record.args, tuple) else ()
+    raised = record.exc_info[1] if record.exc_info else None
+    known = (one.code for one in (*given, raised) if isinstance(one, DatahubError | Problem))
+    return next(known, getattr(record, "code", None))
 
 
 def redacted(text: str) -> str:
@@ -119,11 +135,12 @@ def _redacted_word(word: str) -> str:
 
 
 def tell(line: str) -> None:
-    """Tell the operator, in a log line where logs are structured."""
+    """Tell the operator, in a log line where logs are structured; of a problem, its code too."""
     if any(isinstance(handler.formatter, JsonLines) for handler in logging.root.handlers):
         log.critical("%s", line)
     else:
-        click.echo(f"datahub-plugin: {redacted(line)}", err=True)
+        code = f" [{line.code}]" if isinstance(line, Problem) else ""
+        click.echo(f"datahub-plugin: {redacted(line)}{code}", err=True)
 
 
 def set_up_logging(

@@ -146,17 +146,23 @@ def _checked(
 ) -> dict[str, Any]:
     """The task's config; ConfigurationError with a line for each thing that is missing or wrong."""
     from plugin_framework.cli.config import read_config  # noqa: PLC0415 - loaded late
-    from plugin_framework.errors import ConfigurationError  # noqa: PLC0415 - loaded late
+    from plugin_framework.errors import (  # noqa: PLC0415 - loaded late
+        Code,
+        ConfigurationError,
+        Problem,
+    )
 
-    problems: list[str] = []
+    problems: list[Problem] = []
     given: dict[str, Any] = {}
     if not plugin:
-        problems.append("which plugin? Give NAME or set DATAHUB_PLUGIN")
+        told = "which plugin? Give NAME or set DATAHUB_PLUGIN"
+        problems.append(Problem(told, Code.SETTING_MISSING))
     if not subtask:
-        problems.append(
+        told = (
             "which subtask? Give --subtask-id or set DATAHUB_SUBTASK_ID; to try a plugin without a"
             " Datahub, give --local FILE --out DIR"
         )
+        problems.append(Problem(told, Code.SETTING_MISSING))
     try:
         given = read_config(config or settings.config, assignments)
     except ConfigurationError as error:

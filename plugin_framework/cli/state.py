@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from plugin_framework.errors import ConfigurationError
+from plugin_framework.errors import Code, ConfigurationError
 
 LOOPBACK = "127.0.0.1"
 
@@ -27,14 +27,14 @@ def alone(folder: Path, option: str, who: str) -> Iterator[None]:
         fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigurationError(
-            f"{option} {folder}: it cannot be written ({error.strerror})"
+            f"{option} {folder}: it cannot be written ({error.strerror})", code=Code.FOLDER_UNUSABLE
         ) from None
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigurationError(
-                f"{option} {folder}: {who} uses it: give each its own"
+                f"{option} {folder}: {who} uses it: give each its own", code=Code.FOLDER_IN_USE
             ) from None
         yield
     finally:
@@ -76,7 +76,9 @@ def _reserve(wanted: int | None, known: int) -> socket.socket:
         try:
             return _bind(wanted)
         except OSError as error:
-            raise ConfigurationError(f"--port {wanted}: {error.strerror}") from None
+            raise ConfigurationError(
+                f"--port {wanted}: {error.strerror}", code=Code.PORT_UNUSABLE
+            ) from None
     try:
         return _bind(known)
     except (OSError, OverflowError):

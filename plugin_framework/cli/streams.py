@@ -10,6 +10,7 @@ from functools import partial
 from typing import TextIO
 
 from plugin_framework.cli.logs import tell
+from plugin_framework.errors import Code, Problem
 
 DRAIN_SECONDS = 2.0
 """A child process that a plugin left behind may keep the pipe open; nobody waits for it longer."""
@@ -62,7 +63,7 @@ def _write_line(fd: int, text: str) -> None:
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:
-        tell(f"stdout cannot be written ({error.strerror})")
+        tell(Problem(f"stdout cannot be written ({error.strerror})", Code.FOLDER_UNUSABLE))
         sys.exit(1)
 
 

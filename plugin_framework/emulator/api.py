@@ -165,7 +165,7 @@ def envelope(code: int = 0, msg: str = "success", data: Answer = None) -> Respon
 async def refused(_request: Request, error: Exception) -> Response:
     """The answer to what Datahub does not take."""
     assert isinstance(error, Refused)
-    return envelope(error.code, error.message)
+    return envelope(error.api_code, error.message)
 
 
 async def not_found(_request: Request, error: Exception) -> Response:

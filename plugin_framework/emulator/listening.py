@@ -6,7 +6,7 @@ import ipaddress
 import socket
 from typing import Final
 
-from plugin_framework.errors import ConfigurationError
+from plugin_framework.errors import Code, ConfigurationError
 
 _BACKLOG: Final = 512
 
@@ -25,7 +25,8 @@ def listen(host: str, port: int, *, allow_wildcard: bool = False) -> socket.sock
     if is_wildcard(str(address[0])) and not allow_wildcard:
         raise ConfigurationError(
             f"--host {host}: the whole network could reach it, and nothing asks who is there;"
-            " take a loopback address such as 127.0.0.1, or say --allow-wildcard"
+            " take a loopback address such as 127.0.0.1, or say --allow-wildcard",
+            code=Code.HOST_EXPOSED,
         )
     listener = socket.create_server(address, family=family, backlog=_BACKLOG)
     # Connections inherit it; asyncio sets it only on sockets that say which protocol they are of.

@@ -25,12 +25,12 @@ ACTIVE: Final = frozenset({TaskStatus.RUNNING, TaskStatus.PAUSED})
 
 
 class Refused(DatahubError):  # noqa: N818 - an answer of the emulator, not a fault of it
-    """Datahub says no. ``code`` is the envelope's, and from 400 on the HTTP status too."""
+    """Datahub says no. ``api_code`` is the envelope's, and from 400 on the HTTP status too."""
 
-    def __init__(self, message: str, code: int = BUSINESS_ERROR) -> None:
+    def __init__(self, message: str, api_code: int = BUSINESS_ERROR) -> None:
         super().__init__(message)
         self.message = message
-        self.code = code
+        self.api_code = api_code
 
 
 def check_transition(old: TaskStatus, new: TaskStatus) -> None:

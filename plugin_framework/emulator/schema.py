@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Final
 
-from plugin_framework.errors import ConfigurationError
+from plugin_framework.errors import Code, ConfigurationError
 
 SCHEMA_VERSION: Final = 2
 """``PRAGMA user_version`` of a state of this layout; 1 had no number."""
@@ -185,7 +185,8 @@ def _version(sql: sqlite3.Connection) -> int:
     if version > SCHEMA_VERSION:
         raise ConfigurationError(
             f"the state directory was made by a newer version (layout {version}, known here:"
-            f" {SCHEMA_VERSION}): use that version, or another directory"
+            f" {SCHEMA_VERSION}): use that version, or another directory",
+            code=Code.JOURNAL_FOREIGN,
         )
     return version
 

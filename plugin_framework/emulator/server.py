@@ -31,7 +31,7 @@ from plugin_framework.emulator.listening import listen, url_of
 from plugin_framework.emulator.settings import LOST_SECONDS, ServerSettings, check_services
 from plugin_framework.emulator.store import Store
 from plugin_framework.emulator.target import TargetProtocol
-from plugin_framework.errors import ConfigurationError
+from plugin_framework.errors import Code, ConfigurationError
 
 _STOP_SECONDS: Final = 5.0
 _GRACE_SECONDS: Final = 1
@@ -274,7 +274,9 @@ def _listen(settings: ServerSettings) -> socket.socket:
         return listen(host, port, allow_wildcard=settings.allow_wildcard)
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigurationError(f"--host {host} --port {port}: {reason}") from None
+        raise ConfigurationError(
+            f"--host {host} --port {port}: {reason}", code=Code.PORT_UNUSABLE
+        ) from None
 
 
 def _stop_at_end(commands: IO[str], server: Server) -> None:

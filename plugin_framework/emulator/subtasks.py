@@ -168,7 +168,7 @@ def record(
     refused: Refused | None = None,
 ) -> None:
     """Add an event, in the transaction of what it is about."""
-    code, message = (refused.code, refused.message) if refused else (0, "")
+    code, message = (refused.api_code, refused.message) if refused else (0, "")
     sql.execute(
         "INSERT INTO events (at, subtask_id, kind, detail, code, message)"
         " VALUES (?, ?, ?, ?, ?, ?)",

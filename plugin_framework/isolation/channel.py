@@ -235,7 +235,7 @@ def _answer(channel: Channel, host: TaskHost, call: str, number: int, args: list
 
 def _invoke(host: TaskHost, call: str, args: list[Any]) -> Any:
     if call == "ended":
-        args = [Ending(**args[0])]
+        args = [Ending.of(args[0])]
     elif call == "confirm":
         args = [TaskStatus(args[0])]
     elif call == "upload":
@@ -254,7 +254,8 @@ def _error_to(error: BaseException) -> dict[str, Any]:
     # The nearest class that the other end knows: the modules below have subclasses of their own.
     kinds = (each.__name__ for each in type(error).__mro__ if _is_public(each))
     kind = next(kinds) if known else "DatahubError"
-    return {"kind": kind, "message": str(error), "attributes": plain if known else {}}
+    facts = {"kind": kind, "message": str(error), "attributes": plain if known else {}}
+    return facts | {"code": getattr(error, "code", errors.Code.UNEXPECTED)}
 
 
 def _is_public(kind: type) -> bool:
@@ -265,5 +266,5 @@ def _error_from(error: dict[str, Any]) -> BaseException:
     kind = getattr(errors, error["kind"], errors.DatahubError)
     made: BaseException = kind.__new__(kind, error["message"])
     made.args = (error["message"],)
-    made.__dict__.update(error["attributes"])
+    made.__dict__.update(error["attributes"], code=errors.Code(error["code"]))
     return made

@@ -105,7 +105,7 @@ class ForkServer:
         try:
             self._plugin = plugin = PluginRef(**ref).load()
         except ConfigurationError as error:
-            self._send(problems=error.problems)
+            self._send(problems=error.problems, code=error.code)
             return
         self._extensions = load_extensions(extensions)
         self._imported = _children()
@@ -246,7 +246,7 @@ def _answer(plugin: type[DatahubPlugin], message: dict[str, Any]) -> dict[str, A
     try:
         parse_config(plugin, message["check"])
     except InvalidConfigError as error:
-        return {"problems": error.problems}
+        return {"problems": error.problems, "code": error.code}
     return {}
 
 

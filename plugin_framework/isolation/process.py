@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
 from plugin_framework.errors import (
+    Code,
     InvalidConfigError,
     PluginCrashedError,
     PluginError,
@@ -104,14 +105,15 @@ class ProcessIsolation:
             # Else each process would import the script, and start the next one.
             raise PluginLoadError(
                 "a plugin's process cannot run tasks: put what the script is to run under"
-                ' if __name__ == "__main__":'
+                ' if __name__ == "__main__":',
+                code=Code.NO_MAIN_GUARD,
             )
         self.ref = ref
         self._secrets = secrets
         self._asking = threading.Lock()
+        self._extensions = extensions or {}
         self._checkers = Checkers(self._checker)
         self._server = _Server(ref, secrets, self._extensions)
-        self._extensions = extensions or {}
 
     def info(self) -> Mapping[str, Any]:
         """The plugin's ``isolation``, ``timeout_seconds``, ``hooks`` and ``version``.
@@ -136,11 +138,13 @@ class ProcessIsolation:
         try:
             reply = self._checkers.ask({"check": dict(config)})
         except TimeoutError:
-            raise InvalidConfigError(LATE) from None
+            raise InvalidConfigError(LATE, code=Code.CONFIG_CHECK_FAILED) from None
         except CheckerDiedError as error:
-            raise InvalidConfigError(f"config: it cannot be validated: {error}") from None
+            raise InvalidConfigError(
+                f"config: it cannot be validated: {error}", code=Code.CONFIG_CHECK_FAILED
+            ) from None
         if "problems" in reply:
-            raise InvalidConfigError(reply["problems"])
+            raise InvalidConfigError(reply["problems"], code=Code(reply["code"]))
 
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of the plugin's config; an empty one where it has none.
@@ -283,9 +287,12 @@ class _Server:
             try:
                 self._info = self._reply()
             except PluginCrashedError as error:
-                raise PluginLoadError(f"plugin {self._name} cannot be imported: {error}") from None
+                raise PluginLoadError(
+                    f"plugin {self._name} cannot be imported: {error}",
+                    code=Code.PLUGIN_NOT_IMPORTED,
+                ) from None
         if "problems" in self._info:
-            raise PluginLoadError(self._info["problems"])
+            raise PluginLoadError(self._info["problems"], code=Code(self._info["code"]))
         return self._info
 
     def ask(self, message: Mapping[str, Any], fds: Sequence[int] = ()) -> dict[str, Any]:

@@ -16,14 +16,16 @@ import pluggy
 
 from plugin_framework import errors
 from plugin_framework.errors import (
+    Code,
     ConfigurationError,
     InvalidResultError,
     PluginError,
+    Problem,
     TaskCancelled,
     TaskError,
+    problem_of,
 )
 from plugin_framework.plugin.async_hooks import AsyncHooks
-    problem_of,
 from plugin_framework.plugin.base import (
     DatahubPlugin,
     TaskResult,
@@ -48,7 +50,8 @@ LINE_LIMIT = 64 * 1024
 class Ending:
     """How the author's code ended.
 
-    ``result`` is the JSON object it returned; ``error`` is one line on what it raised.
+    ``result`` is the JSON object it returned; ``error`` is one line on what it raised, with its
+    code if it is a ``Problem``.
     """
 
     kind: Literal["returned", "failed", "cancelled"]
@@ -57,7 +60,20 @@ class Ending:
 
     def as_json(self) -> dict[str, Any]:
         """The fields; not by ``asdict``, which goes no deeper than half as far as JSON may."""
-        return {"kind": self.kind, "result": self.result, "error": self.error}
+        code = self.error.code if isinstance(self.error, Problem) else None
+        return {"kind": self.kind, "result": self.result, "error": self.error, "code": code}
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The ending that ``as_json`` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        error, code = given["error"], given["code"]
+        if code is not None:
+            error = Problem(error, Code(code))
+        return cls(given["kind"], given["result"], error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from plugin_framework.errors import InvalidConfigError
+from plugin_framework.errors import Code, InvalidConfigError
 from plugin_framework.isolation.check import CHECK_SECONDS, LATE
 from plugin_framework.isolation.payment import PaymentHost
 from plugin_framework.isolation.process import WorkerExit
@@ -57,7 +57,7 @@ class ThreadIsolation:
         try:
             _within(lambda: parse_config(self._plugin, config))
         except TimeoutError:
-            raise InvalidConfigError(LATE) from None
+            raise InvalidConfigError(LATE, code=Code.CONFIG_CHECK_FAILED) from None
 
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of the plugin's config; an empty one where it has none."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from plugin_framework.errors import JournalDamagedError, JournalError, JournalFullError
+from plugin_framework.errors import Code, JournalDamagedError, JournalError, JournalFullError
 from plugin_framework.journal.health import (
     Guard,
     emptied,
@@ -377,12 +377,15 @@ def _refuse(path: Path, found: str | None) -> None:
     if found == "newer":
         raise JournalError(
             f"the journal {path} was written by a newer version of the framework (this one reads"
-            f" formats up to {SCHEMA_VERSION}): upgrade, or set DATAHUB_STATE_DIR to another folder"
+            f" formats up to {SCHEMA_VERSION}): upgrade, or set DATAHUB_STATE_DIR to another"
+            " folder",
+            code=Code.JOURNAL_FOREIGN,
         )
     if found is not None:
         raise JournalError(
             f"{path} is not a journal of this framework ({found}), and is left alone: move it"
-            " elsewhere, or set DATAHUB_STATE_DIR to another folder"
+            " elsewhere, or set DATAHUB_STATE_DIR to another folder",
+            code=Code.JOURNAL_FOREIGN,
         )
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from plugin_framework.errors import JournalError
+from plugin_framework.errors import Code, JournalError
 from plugin_framework.journal.database import (
     BUSY_SECONDS,
     SCHEMA_VERSION,
@@ -73,7 +73,9 @@ class _Unchanged(Readable):
         if not self.path.exists():
             return _renewed(None)
         if loss := emptied(self.path):
-            raise JournalError(f"the journal {self.path} is damaged ({loss})")
+            raise JournalError(
+                f"the journal {self.path} is damaged ({loss})", code=Code.JOURNAL_DAMAGED
+            )
         if self.path.stat().st_size <= LARGEST_EMPTY:
             return _renewed(None)
         # SQLite does not say why it cannot open a file.

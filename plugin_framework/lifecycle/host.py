@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from plugin_framework.errors import LocalFileError
+from plugin_framework.errors import LocalFileError, Problem, problem_of
 from plugin_framework.isolation.session import Ending, Verdict
 from plugin_framework.journal.journal import Journal
 from plugin_framework.lifecycle.folders import safe_file_name
@@ -277,6 +277,6 @@ def _name_of(ticket: DownloadTicket | None, url: str) -> str:
     return safe_file_name(given or unquote(urlsplit(url).path))
 
 
-def error_line(error: Exception) -> str:
-    """An error as one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+def line_of(error: Exception, before: str = "") -> Problem:
+    """An error as one line, with its code."""
+    return problem_of(error, before + (" ".join(str(error).split()) or type(error).__name__))

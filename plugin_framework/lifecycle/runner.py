@@ -12,13 +12,13 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from plugin_framework.errors import DatahubError, JournalError, TaskCancelled
+from plugin_framework.errors import Code, DatahubError, JournalError, Problem, TaskCancelled
 from plugin_framework.isolation.session import Ending, Verdict
 from plugin_framework.journal.journal import Report
 from plugin_framework.lifecycle.chronicle import Chronicle
 from plugin_framework.lifecycle.control import LONGEST_DEADLINE, Control
 from plugin_framework.lifecycle.folders import make_work_dir, subtask_lock, work_dir_of
-from plugin_framework.lifecycle.host import SupervisorHost, error_line
+from plugin_framework.lifecycle.host import SupervisorHost, line_of
 from plugin_framework.lifecycle.outcome import TaskOutcome, outcome_of
 from plugin_framework.lifecycle.progress import HighestPercent
 from plugin_framework.lifecycle.reporter import Delivery, Reporter
@@ -155,11 +155,12 @@ class Run:
         settings = self._settings
         self._control.start(self._sup.ticker, self._sup.polls, beat=settings.heartbeat_seconds)
         limit = self._time_limit()
-        over = Stop(TaskStatus.FAILED, f"the task took longer than {limit:g} s")
+        late = Problem(f"the task took longer than {limit:g} s", Code.TOOK_TOO_LONG)
+        over = Stop(TaskStatus.FAILED, late)
         try:
             worker = self._isolation.start(facts, self._host, self._watch.exited)
         except (DatahubError, OSError) as error:
-            self._settle_death(f"the plugin's process could not be started: {error_line(error)}")
+            self._settle_death(line_of(error, "the plugin's process could not be started: "))
             return
         how = self._watch.wait(worker, limit, lambda: self.stop(over))
         self._host.gone()
@@ -326,7 +327,7 @@ class Run:
             self._watch.end_within(0 if self._reporter.status is TaskStatus.PAUSED else grace)
         else:
             status = TaskStatus.FAILED if policy == "fail" else TaskStatus.CANCELLED
-            self.stop(Stop(status, name, number))
+            self.stop(Stop(status, Problem(name, Code.STOPPED_BY_SIGNAL), number))
         # Last: a run that waits for Datahub to hear of its start finds why it goes on.
         self._reporter.hurry(grace + TERM_TO_KILL_SECONDS + LAST_CALL_SECONDS)
         self._chronicle.note("signal", name=signal.Signals(number).name)
@@ -380,7 +381,7 @@ class Run:
         except TaskCancelled:
             return "the upload was stopped"
         except Exception as failure:  # noqa: BLE001 - what cannot be stored fails the task
-            return f"an output could not be stored: {error_line(failure)}"
+            return line_of(failure, "an output could not be stored: ")
         finally:
             with self._changed:
                 self._storing = False
@@ -395,7 +396,7 @@ class Run:
             self._changed.wait_for(lambda: not self._storing or self._stop or self._shutting_down)
             self._changed.wait_for(lambda: not self._storing, TERM_TO_KILL_SECONDS)
         if not self._is_suspended():
-            self._fail(cause)
+            self._fail(Problem(cause, Code.PLUGIN_CRASHED))
 
     def _is_suspended(self) -> bool:
         """Whether a signal ends the run, and not the subtask; then that is settled.
@@ -467,7 +468,8 @@ class Run:
             )
             self._reporter.end(status, result, outcome, kept=False)
         if error:
-            log.error("subtask %s %s: %s", self._task.subtask_id, status.name.lower(), error)
+            told = Problem(error, Code.TASK_FAILED)
+            log.error("subtask %s %s: %s", self._task.subtask_id, status.name.lower(), told)
         return Verdict(int(status), error)
 
     def _journal(

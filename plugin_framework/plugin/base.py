@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, to_jsonable_python
 
-from plugin_framework.errors import InvalidConfigError, InvalidResultError
+from plugin_framework.errors import Code, InvalidConfigError, InvalidResultError
 from plugin_framework.plugin.context import TaskContext
 from plugin_framework.plugin.json_limits import refuse_unreadable
 from plugin_framework.protocol.models import TaskStatus
@@ -128,7 +128,9 @@ def parse_config(plugin: type[DatahubPlugin], config: Mapping[str, Any]) -> Plug
         ]
         raise InvalidConfigError(lines) from None
     except BaseException as error:
-        raise InvalidConfigError(f"config: its validation raised {_shown(error)}") from error
+        raise InvalidConfigError(
+            f"config: its validation raised {_shown(error)}", code=Code.CONFIG_CHECK_FAILED
+        ) from error
 
 
 def _shown(error: BaseException) -> str:

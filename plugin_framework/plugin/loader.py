@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from plugin_framework.errors import PluginLoadError, PluginNotFoundError
+from plugin_framework.errors import Code, PluginLoadError, PluginNotFoundError
 from plugin_framework.plugin.base import DatahubPlugin
 from plugin_framework.plugin.hookspecs import TASK_HOOKS
 from plugin_framework.plugin.manager import check_hooks, hooks_of
@@ -77,7 +77,9 @@ def find_plugin(name: str) -> PluginRef:
     if len(declared) > 1:
         raise PluginLoadError(
             f"plugin {name} is declared more than once ({', '.join(sorted(declared))}): uninstall"
-            " all but one of the packages, or give an import reference such as package.module:Class"
+            " all but one of the packages, or give an import reference such as"
+            " package.module:Class",
+            code=Code.PLUGIN_AMBIGUOUS,
         )
     if name in plugins:
         return plugins[name]
@@ -160,10 +162,14 @@ def _ref_to(reference: str) -> PluginRef:
         where = "" if file.parent == Path() else f" in the folder {file.parent}"
         raise PluginLoadError(
             f"{reference} names a file; name its module instead, as"
-            f" {file.stem}:{attribute or 'Class'}{where}"
+            f" {file.stem}:{attribute or 'Class'}{where}",
+            code=Code.PLUGIN_REFERENCE_WRONG,
         )
     if not _is_dotted(module) or (attribute and not _is_dotted(attribute)):
-        raise PluginLoadError(f"{reference} cannot be imported: write it as package.module:Class")
+        raise PluginLoadError(
+            f"{reference} cannot be imported: write it as package.module:Class",
+            code=Code.PLUGIN_REFERENCE_WRONG,
+        )
     return PluginRef(attribute or module, "", module, attribute)
 
 
@@ -205,7 +211,8 @@ def _import(ref: PluginRef) -> Any:
 
 def _not_importable(ref: PluginRef, reason: str) -> PluginLoadError:
     return PluginLoadError(
-        f"plugin {ref.name} cannot be imported from {ref.module}:{ref.attribute}: {reason}"
+        f"plugin {ref.name} cannot be imported from {ref.module}:{ref.attribute}: {reason}",
+        code=Code.PLUGIN_NOT_IMPORTED,
     )
 
 

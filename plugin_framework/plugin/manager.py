@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from plugin_framework.errors import PluginLoadError
+from plugin_framework.errors import Code, PluginLoadError
 from plugin_framework.plugin.base import DatahubPlugin
 from plugin_framework.plugin.hookspecs import (
     OBSERVER_HOOKS,
@@ -70,7 +70,8 @@ def check_hooks(plugin: type[DatahubPlugin]) -> None:
         names = list(inspect.signature(hook).parameters) if inspect.isfunction(hook) else []
         if names and names[0] in _GIVEN:
             raise PluginLoadError(
-                f"plugin {plugin.__name__}: {name} lacks self, its first parameter"
+                f"plugin {plugin.__name__}: {name} lacks self, its first parameter",
+                code=Code.EXTENSION_UNUSABLE,
             )
     own = {name: _settled(getattr(plugin, name), None) for name in hooks_of(plugin)}
     _register(manager, f"plugin {plugin.__name__}", own)
@@ -98,7 +99,8 @@ def _register(
         raise PluginLoadError(
             f"{label}: {definition.removeprefix('hookimpl definition: ') or lines[-1]} has a"
             " parameter that the hook is not given; they are called ctx, and result, error or"
-            " status where the hook has one, or tx_hash and subtask_id of on_payment"
+            " status where the hook has one, or tx_hash and subtask_id of on_payment",
+            code=Code.EXTENSION_UNUSABLE,
         ) from None
 
 
@@ -136,9 +138,13 @@ def _guarded_hooks(
         if hook is None or options is None:
             continue
         if options["hookwrapper"]:
-            raise PluginLoadError(f"{name} must use hookimpl(wrapper=True)")
+            raise PluginLoadError(
+                f"{name} must use hookimpl(wrapper=True)", code=Code.EXTENSION_UNUSABLE
+            )
         if async_hooks is None and inspect.iscoroutinefunction(hook):
-            raise PluginLoadError(f"{name} observes, and must be a plain def")
+            raise PluginLoadError(
+                f"{name} observes, and must be a plain def", code=Code.EXTENSION_UNUSABLE
+            )
         if options["wrapper"]:
             guarded = _guard_wrapper(hook, f"{label}.{name}")
         else:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from plugin_framework._version import __version__
 from plugin_framework.errors import (
     CertificateError,
+    Code,
     ConfigurationError,
     ConnectionFailedError,
     DatahubError,
@@ -83,7 +84,9 @@ class Credentials:
         token = self.token.get_secret_value() if self.token else ""
         for name, value in (("API key", self.key or ""), ("token", token)):
             if not (value.isascii() and value.isprintable()):
-                raise ConfigurationError(f"the {name} must be printable ASCII")
+                raise ConfigurationError(
+                    f"the {name} must be printable ASCII", code=Code.SETTING_WRONG
+                )
 
     @property
     def sign(self) -> bool:
@@ -347,7 +350,9 @@ class DatahubClient:
             return InvalidAnswerError(
                 f"{call}: the answer is not HTTP", unknown_outcome=request.changes
             )
-        return ConnectionFailedError(message, unknown_outcome=request.changes)
+        return ConnectionFailedError(
+            message, unknown_outcome=request.changes, code=Code.NO_WHOLE_ANSWER
+        )
 
     def _name(self, request: _Request) -> str:
         return f"{request.method} {request.path} at {self._base_url.netloc.decode()}"

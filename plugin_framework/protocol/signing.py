@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from plugin_framework.errors import DatahubError
+from plugin_framework.errors import Code, DatahubError
 
 VALIDITY_SECONDS = 300
 """A timestamp may be off by this much either way."""
@@ -76,6 +76,8 @@ def signature_is_valid(
 
 class NotSignedError(DatahubError):
     """A request does not prove that it comes from Datahub, or was taken before."""
+
+    code = Code.NOT_SIGNED
 
 
 _WRONG = "the key or the signature is wrong"

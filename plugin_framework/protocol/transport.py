@@ -20,7 +20,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 import httpx
 
-from plugin_framework.errors import ConfigurationError
+from plugin_framework.errors import Code, ConfigurationError
 
 _WRITE_SIZE = 64 * 1024
 _IDLE_CONNECTIONS = 32
@@ -181,9 +181,13 @@ def chosen_proxy(proxy: str | None, url: httpx.URL) -> httpx.Proxy | None:
     try:
         found = httpx.Proxy(address if "://" in address else f"http://{address}")
     except (ValueError, httpx.InvalidURL):
-        raise ConfigurationError("the proxy's address is not a URL") from None
+        raise ConfigurationError(
+            "the proxy's address is not a URL", code=Code.PROXY_WRONG
+        ) from None
     if found.url.scheme not in {"http", "https"}:
-        raise ConfigurationError("the proxy's address must begin with http:// or https://")
+        raise ConfigurationError(
+            "the proxy's address must begin with http:// or https://", code=Code.PROXY_WRONG
+        )
     return found
 
 
@@ -205,5 +209,6 @@ def trust(ca_bundle: Path | None) -> ssl.SSLContext:
     except OSError as error:
         reason = error.strerror or "not certificates in PEM form"
         raise ConfigurationError(
-            f"DATAHUB_CA_BUNDLE (or SSL_CERT_FILE) {ca_bundle}: {reason}"
+            f"DATAHUB_CA_BUNDLE (or SSL_CERT_FILE) {ca_bundle}: {reason}",
+            code=Code.CA_BUNDLE_UNREADABLE,
         ) from None

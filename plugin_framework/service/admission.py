@@ -76,7 +76,9 @@ class Admission:
 
     async def _body(self, request: Request, length: int) -> bytes:
         if self._arriving + length > BODIES_LIMIT:
-            raise Refused(503, "busy", code=BUSINESS_ERROR, headers={**_CLOSE, "retry-after": "5"})
+            raise Refused(
+                503, "busy", api_code=BUSINESS_ERROR, headers={**_CLOSE, "retry-after": "5"}
+            )
         self._arriving += length
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -95,7 +97,7 @@ class Admission:
         except NotSignedError as error:
             raise Refused(401, str(error)) from None
         except OverflowError as error:
-            raise Refused(503, str(error), code=BUSINESS_ERROR) from None
+            raise Refused(503, str(error), api_code=BUSINESS_ERROR) from None
         return number
 
 

@@ -20,8 +20,8 @@ BUSINESS_ERROR = 1
 class Refused(DatahubError):  # noqa: N818 - an answer of the service, not a fault of it
     """The service says no.
 
-    ``status`` is the HTTP status, and the envelope's code unless ``code`` is given. ``problems``
-    are lines such as ``config.size: Input should be greater than 0``.
+    ``status`` is the HTTP status, and the envelope's code unless ``api_code`` is given.
+    ``problems`` are lines such as ``config.size: Input should be greater than 0``.
     """
 
     def __init__(
@@ -29,14 +29,14 @@ class Refused(DatahubError):  # noqa: N818 - an answer of the service, not a fau
         status: int,
         message: str,
         *,
-        code: int | None = None,
+        api_code: int | None = None,
         problems: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
-        self.code = status if code is None else code
+        self.api_code = status if api_code is None else api_code
         self.problems = problems
         self.headers = headers
 
@@ -63,7 +63,7 @@ async def refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     fields = [_field(line) for line in error.problems]
     return envelope(
-        error.code,
+        error.api_code,
         error.message,
         data={"errors": fields} if fields else None,
         http=error.status,

@@ -173,7 +173,9 @@ class Service:
             problems = [_dotted(line) for line in error.problems[:MOST_PROBLEMS]]
             raise Refused(400, "; ".join(problems), problems=problems) from None
         except (DatahubError, OSError) as error:
-            raise Refused(503, f"the config cannot be validated now: {error}", code=500) from None
+            raise Refused(
+                503, f"the config cannot be validated now: {error}", api_code=500
+            ) from None
         submission = Submission(message.subtask_id, message.task_id, served.name, text, call.number)
         return _answer_addition(await _kept(self._backlog.add(submission)))
 
@@ -208,7 +210,7 @@ class Service:
         if not served.takes_payments:
             raise Refused(404, f"plugin {served.name} takes no payments")
         if self._paying >= PAYMENTS_AT_ONCE:
-            raise Refused(503, "busy", code=BUSINESS_ERROR, headers={"retry-after": "5"})
+            raise Refused(503, "busy", api_code=BUSINESS_ERROR, headers={"retry-after": "5"})
         self._paying += 1
         try:
             await self._remember(call)
@@ -216,7 +218,7 @@ class Service:
         finally:
             self._paying -= 1
         if not accepted:
-            raise Refused(200, "the plugin does not accept the payment", code=BUSINESS_ERROR)
+            raise Refused(200, "the plugin does not accept the payment", api_code=BUSINESS_ERROR)
         return envelope()
 
     async def _ask_to_accept(self, served: Served, message: Payment) -> bool:
@@ -304,14 +306,14 @@ async def _kept(change: Any) -> Any:
     try:
         return await asyncio.wrap_future(change)
     except JournalError:
-        raise Refused(503, "the journal cannot be written; try again", code=500) from None
+        raise Refused(503, "the journal cannot be written; try again", api_code=500) from None
 
 
 def _answer_addition(answer: str) -> Response:
     if answer == "busy":
-        raise Refused(503, "busy", code=BUSINESS_ERROR, headers={"retry-after": "5"})
+        raise Refused(503, "busy", api_code=BUSINESS_ERROR, headers={"retry-after": "5"})
     if answer == "draining":
-        raise Refused(503, "the service is shutting down", code=BUSINESS_ERROR)
+        raise Refused(503, "the service is shutting down", api_code=BUSINESS_ERROR)
     return envelope()
 
 

@@ -486,7 +486,7 @@ class Backlog:
 
 
 def _impossible(message: str) -> Refused:
-    return Refused(200, message, code=BUSINESS_ERROR)
+    return Refused(200, message, api_code=BUSINESS_ERROR)
 
 
 def _ended(subtask_id: str, status: TaskStatus, error: str | None) -> Ended:

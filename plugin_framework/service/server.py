@@ -19,7 +19,7 @@ from typing import Any
 import uvicorn
 
 from plugin_framework.engines.local import LocalEngine
-from plugin_framework.errors import ConfigurationError
+from plugin_framework.errors import Code, ConfigurationError
 from plugin_framework.lifecycle.watch import TERM_TO_KILL_SECONDS
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.protocol.signing import MEMORY_SECONDS, Inbound, Seen
@@ -97,7 +97,8 @@ def _listen(host: str, port: int, *, signed: bool) -> Iterator[socket.socket]:
         if not signed and not ipaddress.ip_address(address[0]).is_loopback:
             raise ConfigurationError(
                 f"--host {host}: without DATAHUB_API_KEY and DATAHUB_API_SECRET nobody signs, so"
-                " only a loopback address such as 127.0.0.1 is served"
+                " only a loopback address such as 127.0.0.1 is served",
+                code=Code.HOST_EXPOSED,
             )
         listener = socket.create_server(address, family=family, backlog=BACKLOG)
         # Connections inherit it. asyncio sets it only on sockets that say which protocol they are
@@ -105,7 +106,9 @@ def _listen(host: str, port: int, *, signed: bool) -> Iterator[socket.socket]:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigurationError(f"--host {host} --port {port}: {reason}") from None
+        raise ConfigurationError(
+            f"--host {host} --port {port}: {reason}", code=Code.PORT_UNUSABLE
+        ) from None
     with listener:
         yield listener
 
@@ -119,14 +122,16 @@ def _alone(settings: Settings) -> Iterator[None]:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigurationError(
-            f"DATAHUB_STATE_DIR: {settings.state_dir} cannot be written ({error.strerror})"
+            f"DATAHUB_STATE_DIR: {settings.state_dir} cannot be written ({error.strerror})",
+            code=Code.FOLDER_UNUSABLE,
         ) from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
         raise ConfigurationError(
-            f"DATAHUB_STATE_DIR: another service uses {settings.state_dir}: give each its own"
+            f"DATAHUB_STATE_DIR: another service uses {settings.state_dir}: give each its own",
+            code=Code.FOLDER_IN_USE,
         ) from None
     try:
         yield
@@ -146,7 +151,9 @@ def _engines(
         engine = LocalEngine(name, settings, observers={"service": follower}, beside=first)
         made.enter_context(engine)
         if engine.ref.name in engines:
-            raise ConfigurationError(f"plugin {engine.ref.name} is given twice")
+            raise ConfigurationError(
+                f"plugin {engine.ref.name} is given twice", code=Code.PLUGIN_AMBIGUOUS
+            )
         engines[engine.ref.name] = engine
         first = first or engine
     return engines

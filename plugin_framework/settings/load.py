@@ -9,7 +9,7 @@ from dotenv.parser import parse_stream
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from plugin_framework.errors import SettingsError
+from plugin_framework.errors import Code, Problem, SettingsError
 from plugin_framework.settings.catalogue import fields, unknown_line
 from plugin_framework.settings.model import Settings
 from plugin_framework.settings.secret_files import UnreadableFile, reason_of
@@ -69,7 +69,7 @@ def _problems_without_dotenv(given: dict[str, Any]) -> list[str]:
 
 def _problem_line(found: ErrorDetails) -> str:
     if found["type"] == "setting_missing":
-        return found["msg"]
+        return Problem(found["msg"], Code.SETTING_MISSING)
     known = dict(fields())
     place = [str(part) for part in found["loc"][:2]]
     candidates = (variable_of(*place), variable_of(*place[:1]))

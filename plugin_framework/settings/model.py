@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from plugin_framework.errors import SettingsError
+from plugin_framework.errors import Code, SettingsError
 from plugin_framework.protocol.models import MINIMUM_PART_SIZE
 from plugin_framework.settings.secret_files import SecretFiles
 from plugin_framework.settings.values import (
@@ -230,6 +230,7 @@ class Settings(BaseSettings):
         if self.base_url is None:
             raise SettingsError(
                 f"{PREFIX}BASE_URL is not set: "
-                "expected the address of Datahub, such as https://datahub.example.com"
+                "expected the address of Datahub, such as https://datahub.example.com",
+                code=Code.SETTING_MISSING,
             )
         return self.base_url

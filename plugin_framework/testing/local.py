@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from plugin_framework.emulator.server import Emulator
 from plugin_framework.emulator.store import Output
 from plugin_framework.engines.local import LocalEngine
-from plugin_framework.errors import ConfigurationError
+from plugin_framework.errors import Code, ConfigurationError
 from plugin_framework.lifecycle.folders import safe_file_name
 from plugin_framework.lifecycle.outcome import TaskOutcome
 from plugin_framework.lifecycle.runner import Run
@@ -93,7 +93,8 @@ def _readable(path: Path) -> Path:
         reason = error.strerror
     if reason:
         raise ConfigurationError(
-            f"the input {path} cannot be read ({reason}): expected a readable file"
+            f"the input {path} cannot be read ({reason}): expected a readable file",
+            code=Code.INPUT_UNREADABLE,
         )
     return path.absolute()
 
@@ -106,7 +107,8 @@ def _writable(folder: Path) -> Path:
     except OSError as error:
         raise ConfigurationError(
             f"the output folder {folder} cannot be written ({error.strerror}):"
-            " expected a folder, or a path where one can be made"
+            " expected a folder, or a path where one can be made",
+            code=Code.FOLDER_UNUSABLE,
         ) from None
 
 
@@ -121,7 +123,7 @@ def _hand_over(outputs: Iterable[Output], folder: Path) -> None:
         except OSError as error:
             problems.append(f"the output {target} cannot be written ({error.strerror})")
     if problems:
-        raise ConfigurationError(problems)
+        raise ConfigurationError(problems, code=Code.FOLDER_UNUSABLE)
 
 
 def inside(name: str) -> Path:

@@ -21,6 +21,7 @@ import pycurl
 from plugin_framework.errors import (
     AddressRefusedError,
     CertificateError,
+    Code,
     StorageUnreachableError,
     TransferError,
 )
@@ -176,7 +177,9 @@ class Engine:
             if answer.status not in REDIRECTED or not location:
                 return answer
             url = _redirected(url, location)
-        raise TransferError(f"storage redirects too often, last to {shown(url)}")
+        raise TransferError(
+            f"storage redirects too often, last to {shown(url)}", code=Code.STORAGE_REFUSED
+        )
 
     def _exchange(
         self,
@@ -295,7 +298,8 @@ class Engine:
         if not all("!" <= letter <= "~" for letter in proxy):
             raise TransferError(
                 "the proxy's URL has spaces, control or non-ASCII characters: write each byte of"
-                " those as %XX"
+                " those as %XX",
+                code=Code.PROXY_WRONG,
             )
         return proxy
 

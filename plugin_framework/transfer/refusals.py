@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from plugin_framework.errors import StorageError, StorageUnreachableError, TransferError
+from plugin_framework.errors import Code, StorageError, StorageUnreachableError, TransferError
 from plugin_framework.transfer.address import shown
 from plugin_framework.transfer.exchange import Answer
 
@@ -22,9 +22,13 @@ _ERROR_DOCUMENT = re.compile(rb"<Error[\s>]")
 class UrlExpiredError(StorageError):
     """Storage refused in a way that a fresh URL may mend: stores say little about expiry."""
 
+    code = Code.URL_EXPIRED
+
 
 class UnsuitableAnswerError(TransferError):
     """A success that lacks what makes it one: an ETag, the range that was asked for."""
+
+    code = Code.STORAGE_REFUSED
 
 
 def refusal(answer: Answer, url: str) -> StorageError:
@@ -37,7 +41,7 @@ def refusal(answer: Answer, url: str) -> StorageError:
     return kind(
         f"storage refused {shown(url)}: {answer.status}{named}{ticket}",
         status=answer.status,
-        code=code,
+        store_code=code,
         request_id=request_id,
     )
 
@@ -52,14 +56,14 @@ def is_transient(error: TransferError) -> bool:
     if isinstance(error, StorageError):
         status = error.status
         overloaded = status in (408, 429) or (status >= 500 and status != 501)  # noqa: PLR2004
-        return overloaded or error.code in _TRANSIENT_CODES
+        return overloaded or error.store_code in _TRANSIENT_CODES
     return isinstance(error, StorageUnreachableError | UnsuitableAnswerError)
 
 
 def asks_to_slow_down(error: TransferError) -> bool:
     """Whether storage has too much to do."""
     return isinstance(error, StorageError) and (
-        error.status in (429, 503) or error.code in _SLOW_CODES
+        error.status in (429, 503) or error.store_code in _SLOW_CODES
     )
 
 

@@ -6,7 +6,7 @@ import mmap
 import threading
 from collections.abc import Callable
 
-from plugin_framework.errors import TransferError
+from plugin_framework.errors import Code, TransferError
 from plugin_framework.transfer.engine import Engine
 from plugin_framework.transfer.parallel import Width, run_all
 from plugin_framework.transfer.plan import MIB, Part, ranges
@@ -81,6 +81,7 @@ class RemoteFile:
             run_all(pieces, fetch, width=self._width, tick=self._check)
         except RangeIgnoredError:
             raise TransferError(
-                "storage gives the object only whole, and no parts of it: download it instead"
+                "storage gives the object only whole, and no parts of it: download it instead",
+                code=Code.NO_RANGES,
             ) from None
         return whole

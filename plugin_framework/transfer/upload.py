@@ -412,7 +412,7 @@ class _Renewals:
                 f" only {self._best:.0%} of it got there. Raise DATAHUB_TRANSFER__CONCURRENCY, or"
                 f" have Datahub sign URLs that live longer ({error})",
                 status=error.status,
-                code=error.code,
+                store_code=error.store_code,
                 request_id=error.request_id,
             ) from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -47,15 +48,22 @@ class Ended:
         """What the command says is wrong: one line each, structured or not, and nothing else."""
         assert "Traceback" not in self.err
         assert self.out == ""
-        return [problem_of(line) for line in self.err.splitlines()]
+        return [problem_of(line)[0] for line in self.err.splitlines()]
+
+    @property
+    def codes(self) -> list[str | None]:
+        """The codes of the problems."""
+        return [problem_of(line)[1] for line in self.err.splitlines()]
 
 
-def problem_of(line: str) -> str:
-    """The message of a problem's line."""
-    if not line.startswith("{"):
-        assert line.startswith("datahub-plugin: ")
-        return line.removeprefix("datahub-plugin: ")
-    return str(json.loads(line)["message"])
+def problem_of(line: str) -> tuple[str, str | None]:
+    """The message of a problem's line, and its code; what is merely told has none."""
+    if line.startswith("{"):
+        said = json.loads(line)
+        return said["message"], said.get("code")
+    found = re.fullmatch(r"datahub-plugin: (.*?)(?: \[(DH-\d{3})\])?", line)
+    assert found, line
+    return found[1], found[2]
 
 
 def environment(**variables: str) -> dict[str, str]:

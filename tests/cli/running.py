@@ -115,7 +115,7 @@ class Running:
         assert self._finish() == 2
         assert self.out == []
         (line,) = self.err
-        return problem_of(line)
+        return problem_of(line)[0]
 
     # The page's calls
 

@@ -156,7 +156,7 @@ def test_what_the_sdk_signs_expires_and_is_refused_by_its_code(
         tick.wait(0.1)
     with pytest.raises(StorageError) as caught:
         download_file(engine, lambda: url, tmp_path / "target")
-    assert (caught.value.status, caught.value.code) == (403, "AccessDenied")
+    assert (caught.value.status, caught.value.store_code) == (403, "AccessDenied")
     assert caught.value.request_id
     assert "AccessDenied" in str(caught.value)
     assert "X-Amz" not in str(caught.value)

@@ -357,7 +357,7 @@ def test_an_error_of_the_host_is_raised_where_it_was_asked(
     isolation: ProcessIsolation, tmp_path: Path
 ) -> None:
     host = RecordingHost()
-    host.error = StorageError("gone", status=404, code="NoSuchKey")
+    host.error = StorageError("gone", status=404, store_code="NoSuchKey")
     isolation.start(facts(tmp_path, {"do": "ask"}), host, host.exited)
     host.wait()
     assert host.ending.error == "StorageError: gone"
@@ -367,7 +367,7 @@ def test_a_private_kind_of_error_comes_as_the_public_one_it_is(
     isolation: ProcessIsolation, tmp_path: Path
 ) -> None:
     host = RecordingHost()
-    host.error = UrlExpiredError("expired", status=403, code="AccessDenied")
+    host.error = UrlExpiredError("expired", status=403, store_code="AccessDenied")
     isolation.start(facts(tmp_path, {"do": "ask"}), host, host.exited)
     host.wait()
     assert host.ending.error == "StorageError: expired"

@@ -163,7 +163,7 @@ def test_a_file_that_datahub_refuses_is_named(
     datahub.refused = "file-11"
     with pytest.raises(RejectedError, match=r"^file-11: ") as caught:
         uploads.rest(folder, lambda _share: None, check=owner.check)
-    assert caught.value.code == 1
+    assert caught.value.api_code == 1
 
 
 def test_a_cancel_ends_all_that_is_under_way(

@@ -382,7 +382,7 @@ def test_redirects_are_not_followed() -> None:
             pytest.raises(RejectedError) as caught,
         ):
             client.post("/x", b"{}")
-        assert caught.value.code == 307
+        assert caught.value.api_code == 307
         assert not elsewhere.requests
 
 

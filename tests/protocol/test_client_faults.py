@@ -361,7 +361,7 @@ def test_refused_for_good(step: Step, code: int) -> None:
         pytest.raises(RejectedError, match="no such subtask") as caught,
     ):
         client.post("/x", RESULT, patience=30)
-    assert caught.value.code == code
+    assert caught.value.api_code == code
     assert caught.value.by_datahub == (code != 404)  # an envelope that says 0 says nothing
     assert len(server.requests) == 1
 
@@ -371,7 +371,7 @@ def test_refused_for_good(step: Step, code: int) -> None:
 def test_a_refusal_without_an_envelope(make: Callable[[int], Step], code: int) -> None:
     error = failure(make(code))
     assert isinstance(error, RejectedError)
-    assert (error.code, error.by_datahub) == (code, False)
+    assert (error.api_code, error.by_datahub) == (code, False)
 
 
 def test_datahubs_message_is_made_fit_to_print() -> None:

@@ -236,8 +236,8 @@ def test_12_a_url_that_may_have_expired_is_renewed_once_and_then_the_code_is_sai
         with pytest.raises(StorageError) as caught:
             download_file(engine, lambda: url_of(server), tmp_path / "target")
         assert len(server.requests) == 2
-    named = [None, None] if store == "mute" else ["R-7", caught.value.code]
-    assert [caught.value.request_id, caught.value.code] == named
+    named = [None, None] if store == "mute" else ["R-7", caught.value.store_code]
+    assert [caught.value.request_id, caught.value.store_code] == named
     assert all(word in str(caught.value) for word in named if word)
     assert leaks(caught.value) == ""
 

@@ -220,7 +220,7 @@ def test_a_403_that_stays_names_what_the_store_said(
     server.script("PUT", "", *[refuses(403, "AccessDenied", "SECRET")] * 99)
     with pytest.raises(StorageError, match=r"403 AccessDenied \(request id R-17\)") as caught:
         send()
-    assert (caught.value.code, caught.value.request_id) == ("AccessDenied", "R-17")
+    assert (caught.value.store_code, caught.value.request_id) == ("AccessDenied", "R-17")
     assert len(api.inits) == 2
     assert "SECRET" not in str(caught.value)
 

@@ -74,7 +74,7 @@ def test_urls_that_live_too_short_end_it_and_say_what_to_do(
     assert "DATAHUB_TRANSFER__CONCURRENCY" in said
     assert "403 AccessDenied (request id R-17)" in said
     assert "SECRET" not in said
-    assert (caught.value.code, caught.value.request_id) == ("AccessDenied", "R-17")
+    assert (caught.value.store_code, caught.value.request_id) == ("AccessDenied", "R-17")
     assert len(api.inits) == 3
     assert not api.completed
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from plugin_framework.errors import ConfigurationError
+from plugin_framework.errors import Code, ConfigurationError
 
 _STORAGE: Final = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]*)(?:/([!-~]*))?", re.ASCII)
 _LENGTHS: Final = range(3, 64)
@@ -38,19 +38,22 @@ class BucketAddress:
         match = _STORAGE.fullmatch(storage)
         if match is None:
             raise ConfigurationError(
-                f"--storage {storage}: expected s3://BUCKET or s3://BUCKET/PREFIX"
+                f"--storage {storage}: expected s3://BUCKET or s3://BUCKET/PREFIX",
+                code=Code.BUCKET_UNUSABLE,
             )
         if len(match[1]) not in _LENGTHS:
             raise ConfigurationError(
                 f"--storage {storage}: a bucket's name has"
-                f" {_LENGTHS[0]} to {_LENGTHS[-1]} characters"
+                f" {_LENGTHS[0]} to {_LENGTHS[-1]} characters",
+                code=Code.BUCKET_UNUSABLE,
             )
         if endpoint is not None:
             _check_endpoint(endpoint)
         if dialect not in _VERSIONS:
             raise ConfigurationError(
                 f"--dialect {dialect}: a real store is asked by boto3, which speaks"
-                f" {' and '.join(_VERSIONS)}"
+                f" {' and '.join(_VERSIONS)}",
+                code=Code.BUCKET_UNUSABLE,
             )
         prefix = (match[2] or "").strip("/")
         return cls(match[1], f"{prefix}/" if prefix else "", endpoint, _VERSIONS[dialect])
@@ -71,4 +74,7 @@ def _check_endpoint(endpoint: str) -> None:
     if not good:
         # What stands before an @ is a password.
         shown = re.sub("//[^/]*@", "//...@", endpoint)
-        raise ConfigurationError(f"--endpoint {shown}: expected http://HOST:PORT or https://HOST")
+        raise ConfigurationError(
+            f"--endpoint {shown}: expected http://HOST:PORT or https://HOST",
+            code=Code.BUCKET_UNUSABLE,
+        )

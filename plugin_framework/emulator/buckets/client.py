@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from plugin_framework.emulator.buckets.address import BucketAddress
-from plugin_framework.errors import ConfigurationError
+from plugin_framework.errors import Code, ConfigurationError
 
 MISSING: Final = (
     "--storage needs boto3, which is not installed: pip install 'datahub-plugin-framework[s3]'"
@@ -38,7 +38,7 @@ def connect(address: BucketAddress) -> Any:
         from botocore.config import Config  # type: ignore[import-untyped] # noqa: PLC0415
         from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped] # noqa: PLC0415
     except ImportError:
-        raise ConfigurationError(MISSING) from None
+        raise ConfigurationError(MISSING, code=Code.BUCKET_UNUSABLE) from None
     for name in _LOGGERS:
         # At lower levels they write whole requests, signatures and all.
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -51,7 +51,9 @@ def connect(address: BucketAddress) -> Any:
             config=Config(**_options(address)),
         )
     except (BotoCoreError, ValueError) as error:
-        raise ConfigurationError(f"--storage {address}: {error}") from None
+        raise ConfigurationError(
+            f"--storage {address}: {error}", code=Code.BUCKET_UNUSABLE
+        ) from None
 
 
 def _options(address: BucketAddress) -> dict[str, Any]:
@@ -98,7 +100,9 @@ def check_bucket(address: BucketAddress) -> None:
     except StoreRefused as error:
         missing = error.store_code in _NO_BUCKET
         reason = "there is no such bucket" if missing else error.message
-        raise ConfigurationError(f"--storage {address}: {reason}") from None
+        raise ConfigurationError(
+            f"--storage {address}: {reason}", code=Code.BUCKET_UNUSABLE
+        ) from None
     finally:
         client.close()
 

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from plugin_framework.emulator.api import without_repeats
 from plugin_framework.emulator.chaos.rules import FAULTS, Expected, Rule
-from plugin_framework.errors import ConfigurationError
+from plugin_framework.errors import Code, ConfigurationError
 
 _SHOWN_CHARACTERS: Final = 60
 _LARGEST_FILE: Final = 1024 * 1024
@@ -54,7 +54,9 @@ def read_file(path: Path) -> RuleSet:
             given = tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise ConfigurationError(f"{path}: expected a readable {kind} file ({reason})") from None
+        raise ConfigurationError(
+            f"{path}: expected a readable {kind} file ({reason})", code=Code.FAULTS_WRONG
+        ) from None
     return read(given, str(path))
 
 
@@ -65,7 +67,9 @@ def read(given: object, where: str = "chaos") -> RuleSet:
         ConfigurationError: with a line for each mistake.
     """
     if not isinstance(given, Mapping):
-        raise ConfigurationError(f"{where}: expected an object with {' and '.join(_FIELDS)}")
+        raise ConfigurationError(
+            f"{where}: expected an object with {' and '.join(_FIELDS)}", code=Code.FAULTS_WRONG
+        )
     problems = [
         f"{where}: {_shown(name)}: no such field{_nearest(name, _FIELDS)}"
         for name in given
@@ -79,7 +83,7 @@ def read(given: object, where: str = "chaos") -> RuleSet:
         listed = []
     rules = _rules(listed, where, problems)
     if problems:
-        raise ConfigurationError(problems)
+        raise ConfigurationError(problems, code=Code.FAULTS_WRONG)
     return RuleSet(seed, tuple(rules))
 
 
@@ -91,7 +95,8 @@ def _rules(listed: Iterable[object], where: str, problems: list[str]) -> list[Ru
             if rule.name in {other.name for other in rules}:
                 raise ConfigurationError(  # noqa: TRY301 - one way for all that is wrong with it
                     f"{_shown('name', rule.name)}: expected a text that no other rule has"
-                    " for a name"
+                    " for a name",
+                    code=Code.FAULTS_WRONG,
                 )
             rules.append(rule)
         except ConfigurationError as error:
@@ -107,20 +112,26 @@ def _named(given: object) -> str:
 
 def _rule(given: object, number: int) -> Rule:
     if not isinstance(given, Mapping):
-        raise ConfigurationError(f"{_short(given)}: expected a rule, which is an object")
+        raise ConfigurationError(
+            f"{_short(given)}: expected a rule, which is an object", code=Code.FAULTS_WRONG
+        )
     fault = given.get("fault")
     kind = FAULTS.get(fault) if isinstance(fault, str) else None
     if kind is None:
         shown = "fault is missing" if fault is None else _shown("fault", fault)
         near = _nearest(fault, FAULTS)
-        raise ConfigurationError(f"{shown}: expected one of {', '.join(FAULTS)}{near}")
+        raise ConfigurationError(
+            f"{shown}: expected one of {', '.join(FAULTS)}{near}", code=Code.FAULTS_WRONG
+        )
     named = given if given.get("name") else {**given, "name": f"{fault}-{number}"}
     try:
         # JSON has no tuples: as in a file, lists stand for them. What TOML has besides is text.
         return kind.model_validate_json(json.dumps(named, default=str))
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=True)
-        raise ConfigurationError(dict.fromkeys(_line(kind, one, given) for one in found)) from None
+        raise ConfigurationError(
+            dict.fromkeys(_line(kind, one, given) for one in found), code=Code.FAULTS_WRONG
+        ) from None
 
 
 def _line(kind: type[Rule], found: ErrorDetails, given: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from http.client import HTTPConnection
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from plugin_framework.errors import ConfigurationError
+from plugin_framework.errors import Code, ConfigurationError
 
 _PATH: Final = "/local/chaos"
 _MARK: Final = {"X-Datahub-Local": "1"}
@@ -32,7 +32,7 @@ def put_rules(url: str, rules: Mapping[str, Any] | None, *, keep: bool) -> None:
         return
     given = _call(url, "PUT", f"{_PATH}?keep=true" if keep else _PATH, json.dumps(rules).encode())
     if "problems" in given:
-        raise ConfigurationError(given["problems"])
+        raise ConfigurationError(given["problems"], code=Code.FAULTS_WRONG)
 
 
 def _call(url: str, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:

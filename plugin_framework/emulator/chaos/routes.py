@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from plugin_framework.emulator.chaos.engine import Chaos
-from plugin_framework.errors import ConfigurationError
+from plugin_framework.errors import Code, ConfigurationError
 
 PATH: Final = "/local/chaos"
 BODY_LIMIT: Final = 1024 * 1024
@@ -66,7 +66,9 @@ def _set(chaos: Chaos, body: bytes, *, keep: bool) -> None:
     try:
         given = json.loads(body)
     except (ValueError, RecursionError):
-        raise ConfigurationError("expected a JSON object with seed and rules") from None
+        raise ConfigurationError(
+            "expected a JSON object with seed and rules", code=Code.FAULTS_WRONG
+        ) from None
     chaos.set(given, keep=keep)
 
 

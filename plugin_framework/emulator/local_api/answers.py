@@ -133,7 +133,7 @@ async def _problem(_request: Request, error: Exception) -> Response:
 
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    status = error.code if error.code >= BAD_REQUEST else CONFLICT
+    status = error.api_code if error.api_code >= BAD_REQUEST else CONFLICT
     return answer({"error": " ".join(error.message.split())}, status)
 
 

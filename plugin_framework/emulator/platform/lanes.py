@@ -59,7 +59,7 @@ class Sender:
             base = self._registry.plugin(plugin).base
             answer = await self._caller.post(f"{base}/api/plugin/{call}", body)
         except Refused as unknown:
-            return Outcome(Verdict.AGAIN, unknown.code, unknown.message, arrived=False)
+            return Outcome(Verdict.AGAIN, unknown.api_code, unknown.message, arrived=False)
         except CallError as error:
             return failure_of(error)
         return outcome_of(answer, repeated=repeated)

@@ -50,7 +50,7 @@ def checks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_address_that_cannot_be_one(platform: Platform, url: str) -> None:
     with pytest.raises(Refused, match="the address of a service") as refused:
         platform.add_service(url)
-    assert refused.value.code == 400
+    assert refused.value.api_code == 400
     assert "secret" not in refused.value.message
     assert platform.services() == {}
 
@@ -85,7 +85,7 @@ def test_what_is_no_plugin_service(
     service.health = health
     with pytest.raises(Refused, match=problem) as refused:
         platform.add_service(service.url)
-    assert refused.value.code == 502
+    assert refused.value.api_code == 502
     assert platform.services() == {}
 
 
