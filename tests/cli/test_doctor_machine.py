@@ -21,6 +21,7 @@ from plugin_framework.cli.doctor.finding import Check, Told
 from plugin_framework.engines.local import JOURNAL
 from plugin_framework.journal.journal import Journal
 from tests.cli.doctoring import case_of, levels, said
+from tests.scripted_server import ScriptedServer, status
 
 OWN_MOUNTS = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
 ON_ITS_OWN_DISK = """
@@ -159,6 +160,14 @@ def test_storage_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert "is a metadata or link-local address" in metadata[1]
 
 
+def test_storage_beside_datahub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with ScriptedServer(then=status(403)) as server:
+        case = case_of(
+            monkeypatch, tmp_path, BASE_URL=server.url, TRANSFER__ALLOWED_HOSTS="localhost"
+        )
+        assert storage_says(case) == [("ok", f"{server.url}/ answers (HTTP 403)")]
+
+
 def test_storage_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with socket.socket() as nobody:
         if nobody.connect_ex(("127.0.0.1", 443)) == 0:
@@ -166,7 +175,7 @@ def test_storage_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path:
     case = case_of(monkeypatch, tmp_path, TRANSFER__ALLOWED_HOSTS="127.0.0.1")
     ((level, message),) = storage_says(case)
     assert level == "warn"
-    assert message.startswith("127.0.0.1 does not answer at port 443 ")
+    assert message.startswith("https://127.0.0.1/ does not answer ")
 
 
 def _look(look: Callable[[], None]) -> Callable[[Case], list[Told]]:

@@ -122,7 +122,7 @@ def test_remedies_name_the_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     found = said(case_of(monkeypatch, tmp_path), variables.CHECKS)["settings"]
     assert found.level == "fail"
     assert found.message == 'DATAHUB_ISOLATION="none": expected process or thread'
-    assert found.remedy == "correct it (.env, line 1)"
+    assert found.remedy == "correct it in .env, line 1"
 
 
 @pytest.mark.parametrize(

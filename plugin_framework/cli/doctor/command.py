@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from plugin_framework.cli.doctor.reading import Row
 
 _REMEDY = "mend: "
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "bright_black"}
 
 
 @click.command("doctor")
@@ -44,6 +46,7 @@ def doctor_command(names: tuple[str, ...], *, as_json: bool) -> None:
     from plugin_framework.cli.doctor.reading import read  # noqa: PLC0415 - loaded late
 
     _see_that_they_exist(names)
+    paint = click.style if sys.stdout.isatty() and "NO_COLOR" not in os.environ else _plain
     with _silence(), own_stdout() as say:
         case = Case(read(), names)
         rows = [replace(row, value=case.fit_to_print(row.value)) for row in case.reading.rows]
@@ -53,7 +56,7 @@ def doctor_command(names: tuple[str, ...], *, as_json: bool) -> None:
         for one in findings(case):
             found.append(_fit_to_print(case, one))
             if not as_json:
-                say("\n".join(_lines(found[-1])))
+                say("\n".join(_lines(found[-1], paint)))
         say(_json(rows, found) if as_json else _summary(found))
     sys.exit(1 if any(one.level == "fail" for one in found) else 0)
 
@@ -101,8 +104,13 @@ def _columns(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
     return [row.variable for row in rows], [row.value for row in rows]
 
 
-def _lines(one: Finding) -> Iterator[str]:
-    yield f"  {one.level:<4}  {one.check:<10}  {one.message}"
+def _plain(text: str, **_style: str) -> str:
+    return text
+
+
+def _lines(one: Finding, paint: Callable[..., str]) -> Iterator[str]:
+    level = paint(f"{one.level:<4}", fg=_COLOURS[one.level])
+    yield f"  {level}  {one.check:<10}  {one.message}"
     if one.remedy is not None:
         yield f"{'':20}{_REMEDY}{one.remedy}"
 

@@ -12,11 +12,13 @@ from pydantic.errors import PydanticUserError
 from plugin_framework.cli.info import description_of
 from plugin_framework.cli.streams import own_stdout
 from plugin_framework.errors import PluginLoadError
+from plugin_framework.plugin.command import die_with_parent
 from plugin_framework.plugin.loader import EXTENSION_GROUP, PluginRef
 
 
 def main() -> None:
     """Take orders from stdin; answer with a line for each, after one that says it has begun."""
+    die_with_parent()
     orders = json.load(sys.stdin)
     sys.path[:] = orders["path"]
     with own_stdout() as say:

@@ -65,7 +65,10 @@ class Reading:
             return found[0]
         named = _NAMED.match(problem)
         found_at = self.given.get(named[0].upper(), ()) if named else ()
-        return found_at[0].place if found_at else None
+        if not found_at:
+            return None
+        place = found_at[0].place
+        return f"the {place}" if place.startswith("environment") else place
 
 
 def read() -> Reading:

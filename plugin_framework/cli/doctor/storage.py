@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from plugin_framework.cli.doctor.case import Case
-from plugin_framework.cli.doctor.exchange import get
+from plugin_framework.cli.doctor.exchange import Exchange, get
 from plugin_framework.cli.doctor.finding import Check, Told
 from plugin_framework.errors import AddressRefusedError, StorageUnreachableError
 from plugin_framework.settings import Settings
@@ -59,29 +59,31 @@ class _Host:
 
     def __call__(self, case: Case) -> Iterator[Told]:
         """Say whether it may be talked to, and answers."""
-        settings, url = case.settings, f"https://{self._host}/"
+        settings, url = case.settings, self._url(case.settings.base_url or "")
         guard = Guard(settings.transfer.allowed_hosts, _is_local(settings.base_url))
         try:
             if settings.proxy is None:  # else the proxy looks the name up
                 guard.resolve(guard.check(url))
         except AddressRefusedError as error:
             yield "fail", str(error), f"name another host in {VARIABLE}"
-            return
         except StorageUnreachableError as error:
             yield "fail", str(error), f"see that it is spelt right in {VARIABLE}"
-            return
-        found = get(settings, url, {}, [])
-        if found.answer is not None:
-            yield "ok", f"{self._host} answers (HTTP {found.answer.status})"
-        elif found.trouble == "tls" and "SSL" not in found.reason:
-            yield (
-                "fail",
-                f"the certificate of {self._host} is not trusted ({found.reason})",
-                "set DATAHUB_CA_BUNDLE to a PEM file with the authorities of both",
-            )
         else:
-            yield (
-                "warn",
-                f"{self._host} does not answer at port 443 ({found.reason})",
-                _ANOTHER_PORT,
-            )
+            yield self._answer(get(settings, url, {}, []), url)
+
+    def _url(self, base_url: str) -> str:
+        """Its own address where it is Datahub's host, too; else the usual one."""
+        parts = urlsplit(base_url)
+        own = parts.netloc.rpartition(":")[0] if parts.port else parts.netloc
+        return (
+            f"{parts.scheme}://{parts.netloc}/" if own == self._host else f"https://{self._host}/"
+        )
+
+    def _answer(self, found: Exchange, url: str) -> Told:
+        if found.answer is not None:
+            return "ok", f"{url} answers (HTTP {found.answer.status})"
+        if found.trouble == "tls" and "SSL" not in found.reason:
+            said = f"the certificate of {self._host} is not trusted ({found.reason})"
+            remedy = "set DATAHUB_CA_BUNDLE to a PEM file with the authorities of all hosts"
+            return "fail", said, remedy
+        return "warn", f"{url} does not answer ({found.reason})", _ANOTHER_PORT
