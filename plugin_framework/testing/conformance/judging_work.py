@@ -1,0 +1,178 @@
+"""Rules about what a plugin says of itself, and of its work."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from plugin_framework.testing.conformance.rule import Broken, NotApplicable
+from plugin_framework.testing.conformance.samples import MiB
+
+if TYPE_CHECKING:
+    from plugin_framework.testing.conformance.case import Case
+    from plugin_framework.testing.conformance.trial import Trial
+
+LONGEST_DESCRIPTION = 120
+LONGEST_SILENCE = 2.0
+"""Seconds, where heartbeats are due every 0.2."""
+
+MOST_GROWTH = 0.75
+"""Of what the input grows by: who holds it whole takes 1, and allocators are no exact science."""
+
+_COUNTS = ("total_counts", "success_counts", "failed_counts")
+
+
+def version_and_description(case: Case) -> str:
+    """The class has a docstring of its own, and a version from somewhere."""
+    lines = inspect.cleandoc(case.plugin.__dict__.get("__doc__") or "").splitlines()
+    version = case.plugin.version or case.ref.version
+    if not lines or not lines[0]:
+        raise Broken(f"the class {case.plugin.__name__} has no docstring of its own")
+    if len(lines[0]) > LONGEST_DESCRIPTION:
+        raise Broken(f"the first line of the docstring has {len(lines[0])} characters")
+    if not version:
+        raise Broken("neither the class nor an installed distribution says a version")
+    return f"{version}: {lines[0]}"
+
+
+def config_schema(case: Case) -> str:
+    """The schema can be had, and takes its own defaults."""
+    schema = case.stage.engine.schema()
+    if schema.get("type") != "object":
+        raise Broken("no JSON Schema can be made of its Config, so there is no form for it")
+    config = case.plugin.Config.model_validate(case.config)
+    try:
+        again = json.loads(config.model_dump_json(by_alias=True))
+        case.plugin.Config.model_validate(again)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the config as a whole"
+        raise Broken(f"its own values do not validate: {place}: {first['msg']}") from None
+    except ValueError as error:
+        raise Broken(f"its own values cannot be put as JSON: {error}") from None
+    return f"{len(schema.get('properties', {}))} fields"
+
+
+def result_is_json(case: Case) -> str:
+    """The runs on all samples end with a result, or say for people why not."""
+    for trial in case.trials.values():
+        _check_ended(case, trial)
+    done = [trial for trial in case.trials.values() if trial.completed]
+    if not done:
+        _ = case.plain  # says what is missing
+    return f"{len(done)} of {len(case.trials)} samples completed"
+
+
+def _check_ended(case: Case, trial: Trial) -> None:
+    if trial.completed or (trial.refused and not case.given):
+        return
+    if trial.refused:
+        raise Broken(f"{trial.input} is refused: {trial.outcome.error}")
+    told = "" if case.given else "; refuse with a PluginError what the plugin cannot read"
+    raise Broken(f"{trial.input}: {trial.ended}{told}")
+
+
+def counts_add_up(case: Case) -> str:
+    """Of each result, the total is the sum of the other two counts."""
+    checked = 0
+    _ = case.plain
+    for trial in case.trials.values():
+        if trial.completed:
+            _check_counts(trial)
+            checked += 1
+    return f"in {checked} results"
+
+
+def _check_counts(trial: Trial) -> None:
+    result = trial.outcome.result or {}
+    for name in _COUNTS:
+        count = result.get(name)
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            shown = "is missing" if name not in result else f"is {count!r:.40}"
+            raise Broken(f"{trial.input}: {name} {shown}; expected a whole number of 0 or more")
+    total, success, failed = trial.counts
+    if total != success + failed:
+        raise Broken(
+            f"{trial.input}: total_counts is {total}, but success_counts {success} and"
+            f" failed_counts {failed} make {success + failed}"
+        )
+
+
+def progress(case: Case) -> str:
+    """``process`` says how far it is, in percent, and never falls back."""
+    facts = _returned(case.plain)
+    if not facts["progress"]:
+        raise Broken("process never says how far it is: Datahub shows 0 % until the end")
+    if facts["fell"]:
+        raise Broken("progress falls back; it is to rise from 0 to 100")
+    if 0 < facts["highest"] <= 1:
+        raise Broken(f"progress ends at {facts['highest']:g}: it is in percent, from 0 to 100")
+    return f"told {facts['progress']} times, up to {facts['highest']:g} %"
+
+
+def heartbeats(case: Case) -> str:
+    """Datahub never waits long for a sign of life, whatever the plugin's code does."""
+    where = "a process of its own"
+    trials = [case.plain]
+    if case.plugin.isolation == "thread":
+        where = "a thread, as it asks for"
+        trials = [case.stage.run_in_a_thread(case.sample, case.config)]
+    silence = max(trial.longest_silence for trial in trials)
+    beats = sum(event.kind == "heartbeat" for trial in trials for event in trial.events)
+    if silence > LONGEST_SILENCE:
+        raise Broken(f"no heartbeat for {silence:.1f} s, where one was due every 0.2 s, in {where}")
+    if not beats:
+        raise Broken(f"not one heartbeat was sent, in {where}")
+    return f"{beats} sent, at most {silence:.1f} s apart, in {where}"
+
+
+def memory(case: Case) -> str:
+    """Memory does not grow with the input; buffers may fill, so what seems to grow is looked at."""
+    sizes = list(case.sizes)
+    peaks = [_measured(case, size).peak for size in sizes]
+    if _grows(sizes, peaks):
+        sizes.append(3 * sizes[-1])
+        peaks.append(_measured(case, sizes[-1]).peak)
+    told = zip(peaks, sizes, strict=True)
+    shown = ", ".join(f"{_mib(peak)} for an input of {_mib(size)}" for peak, size in told)
+    if _grows(sizes, peaks):
+        raise Broken(f"memory grows with the input: {shown}")
+    return shown
+
+
+def _grows(sizes: list[int], peaks: list[int]) -> bool:
+    """Whether the last input took much more than the one before."""
+    return peaks[-1] - peaks[-2] > (sizes[-1] - sizes[-2]) * MOST_GROWTH
+
+
+def _measured(case: Case, size: int) -> Trial:
+    trial = case.grown(size)
+    if not trial.completed:
+        raise NotApplicable(f"an input of {_mib(size)} does not complete: {trial.ended}")
+    return trial
+
+
+def huge_input(case: Case) -> str:
+    """A huge input completes, or is refused in words."""
+    size = max(case.sizes)
+    trial = case.grown(size)
+    if trial.overdue:
+        raise NotApplicable(
+            f"an input of {_mib(size)} takes more than {trial.seconds:.0f} s; choose smaller sizes"
+        )
+    if not (trial.completed or trial.refused):
+        raise Broken(f"an input of {_mib(size)}: {trial.ended}")
+    return f"an input of {_mib(size)}: {trial.ended}, in {trial.seconds:.1f} s"
+
+
+def _mib(size: int) -> str:
+    return f"{size / MiB:.0f} MiB"
+
+
+def _returned(trial: Trial) -> dict[str, Any]:
+    facts = trial.fact("returned")
+    assert facts is not None, "a completed run has returned"
+    return facts

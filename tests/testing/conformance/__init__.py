@@ -1,0 +1,1 @@
+"""What tries plugins by the rules, tried itself."""

@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from tests.testing.conformance.bad.lines import Lines
+
+
+class Bad(Lines):
+    version = ""
