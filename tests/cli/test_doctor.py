@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from plugin_framework.cli.doctor import plugins
 from plugin_framework.emulator.server import Emulator
-from tests.cli.calling import PLUGINS, Ended, call, environment
+from tests.cli.calling import COMMAND, PLUGINS, Ended, call, end_of, environment
+from tests.cli.doctoring import case_of
 from tests.cli.test_info import PLUGIN, install
 
 KEY, SECRET = "key-of-tests", "canary-secret"
@@ -108,6 +111,32 @@ def test_plugins_that_are_of_no_use(tmp_path: Path) -> None:
     assert any(one.endswith("from fails:Extension: RuntimeError: ***") for one in told)
     assert "printed at import" not in ended.out + ended.err
     assert "canary" not in ended.out + ended.err
+
+
+def test_a_plugin_whose_import_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "a-hanging", "import threading\nthreading.Event().wait()\n")
+    install(tmp_path, "b-good", PLUGIN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(plugins, "LOAD_SECONDS", 1.0)
+    case = case_of(monkeypatch, tmp_path, ("a-hanging", "b-good"))
+    hanging, good, *_ = plugins.plugins(case)
+    assert hanging[:2] == ("warn", "plugin a-hanging: not imported within 1 s")
+    assert good[0] == "ok"
+
+
+def test_a_stdout_that_is_closed(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        ["sh", "-c", '"$0" doctor >&-', COMMAND],
+        cwd=tmp_path,
+        env=environment(DATAHUB_STATE_DIR=str(tmp_path)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        ended = end_of(process)
+    assert (ended.code, ended.err) == (1, "")
 
 
 def _install_extension(folder: Path, name: str, source: str) -> None:

@@ -13,6 +13,7 @@ import trustme
 
 from plugin_framework.cli.doctor import datahub, exchange
 from plugin_framework.emulator.server import Emulator
+from plugin_framework.errors import Code
 from tests.cli.doctoring import case_of, levels, said
 from tests.scripted_server import (
     ScriptedServer,
@@ -54,6 +55,7 @@ def test_a_wrong_secret(hub: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path
     found = said(case, datahub.CHECKS)
     assert levels(found) == {**dict.fromkeys(ALL, "ok"), "signature": "fail"}
     assert "DATAHUB_API_KEY and DATAHUB_API_SECRET" in (found["signature"].remedy or "")
+    assert found["signature"].code is Code.NOT_AUTHENTICATED
 
 
 def test_no_secret_at_all(hub: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -143,19 +145,19 @@ def test_no_date_to_compare_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("step", "words"),
+    ("step", "words", "code"),
     [
-        (status(404), "HTTP 404, and not by Datahub"),
-        (status(200), "not the protocol's JSON"),
-        (status(503), "HTTP 503"),
-        (envelope(500, "broken"), "code 500"),
-        (raw(b"220 mail server\r\n\r\n"), "the answer is not HTTP"),
-        (raw(b""), "the connection broke"),
+        (status(404), "HTTP 404, and not by Datahub", Code.REJECTED_ON_THE_WAY),
+        (status(200), "not the protocol's JSON", Code.INVALID_ANSWER),
+        (status(503), "HTTP 503", Code.SERVER_UNAVAILABLE),
+        (envelope(500, "broken"), "code 500", Code.SERVER_UNAVAILABLE),
+        (raw(b"220 mail server\r\n\r\n"), "the answer is not HTTP", Code.INVALID_ANSWER),
+        (raw(b""), "the connection broke", Code.NO_WHOLE_ANSWER),
     ],
     ids=["404", "a page", "503", "500", "no HTTP", "hang up"],
 )
 def test_what_is_no_datahub(
-    step: Step, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    step: Step, words: str, code: Code, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with ScriptedServer(then=step) as server:
         case = case_of(monkeypatch, tmp_path, BASE_URL=server.url, TOKEN=SECRET)
@@ -163,6 +165,7 @@ def test_what_is_no_datahub(
     assert found["answer"].level == "fail"
     assert words in found["answer"].message
     assert found["answer"].remedy
+    assert found["answer"].code is code
     assert found["signature"].level == "skip"
 
 
@@ -192,6 +195,7 @@ def test_a_certificate_of_an_unknown_authority(
         found = said(case, datahub.CHECKS)["tls"]
     assert found.level == "fail"
     assert "DATAHUB_CA_BUNDLE" in (found.remedy or "")
+    assert found.code is Code.CERTIFICATE_UNTRUSTED
     assert server.requests == []
 
 

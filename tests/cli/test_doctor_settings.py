@@ -9,6 +9,7 @@ import pytest
 from plugin_framework.cli.doctor import variables
 from plugin_framework.cli.doctor.case import Case
 from plugin_framework.cli.doctor.reading import Row, read
+from plugin_framework.errors import Code
 from plugin_framework.settings import describe_settings
 from tests.cli.doctoring import case_of, said
 
@@ -117,12 +118,22 @@ def test_a_file_that_is_no_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert rows(case)["POLL_SECONDS"].value == "3"
 
 
+def test_a_secret_file_that_is_no_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "DATAHUB_TOKEN"
+    file.write_bytes(b"\xff\xfe")
+    case = case_of(monkeypatch, tmp_path, SECRETS_DIR=tmp_path)
+    row = rows(case)["TOKEN"]
+    assert (row.value, row.source, row.wrong) == ("(wrong)", str(file), True)
+    assert said(case, variables.CHECKS)["settings"].remedy == f"correct it in {file}"
+
+
 def test_remedies_name_the_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DATAHUB_ISOLATION=none\n")
     found = said(case_of(monkeypatch, tmp_path), variables.CHECKS)["settings"]
     assert found.level == "fail"
     assert found.message == 'DATAHUB_ISOLATION="none": expected process or thread'
     assert found.remedy == "correct it in .env, line 1"
+    assert found.code is Code.SETTING_WRONG
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ def doctor_command(names: tuple[str, ...], *, as_json: bool) -> None:
     from plugin_framework.cli.doctor.reading import read  # noqa: PLC0415 - loaded late
 
     _see_that_they_exist(names)
-    paint = click.style if sys.stdout.isatty() and "NO_COLOR" not in os.environ else _plain
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    paint = click.style if on_terminal and "NO_COLOR" not in os.environ else _plain
     with _silence(), own_stdout() as say:
         case = Case(read(), names)
         rows = [replace(row, value=case.fit_to_print(row.value)) for row in case.reading.rows]
@@ -110,7 +111,8 @@ def _plain(text: str, **_style: str) -> str:
 
 def _lines(one: Finding, paint: Callable[..., str]) -> Iterator[str]:
     level = paint(f"{one.level:<4}", fg=_COLOURS[one.level])
-    yield f"  {level}  {one.check:<10}  {one.message}"
+    code = f" [{one.code}]" if one.code else ""
+    yield f"  {level}  {one.check:<10}  {one.message}{code}"
     if one.remedy is not None:
         yield f"{'':20}{_REMEDY}{one.remedy}"
 

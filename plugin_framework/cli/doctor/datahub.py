@@ -16,6 +16,7 @@ from plugin_framework.cli.doctor.exchange import ask, credentials_of, plain
 from plugin_framework.cli.doctor.finding import Check, Told
 from plugin_framework.errors import (
     AuthenticationError,
+    Code,
     ConfigurationError,
     DatahubError,
     InvalidAnswerError,
@@ -53,10 +54,15 @@ def base_url(case: Case) -> Iterator[Told]:
     if case.settings.base_url is not None:
         yield "ok", case.settings.base_url
     elif case.reading.given.get(variable):
-        yield "fail", f"{variable} is wrong, so Datahub cannot be asked", "correct it"
+        yield (
+            "fail",
+            f"{variable} is wrong, so Datahub cannot be asked",
+            "correct it",
+            Code.SETTING_WRONG,
+        )
     else:
         remedy = "set it to Datahub's address (`run --local` and `dev` need none)"
-        yield "fail", f"{variable} is not set", remedy
+        yield "fail", f"{variable} is not set", remedy, Code.SETTING_MISSING
 
 
 def proxy(case: Case) -> Iterator[Told]:
@@ -66,7 +72,8 @@ def proxy(case: Case) -> Iterator[Told]:
     try:
         via = chosen_proxy(chosen, url)
     except ConfigurationError as error:
-        yield "fail", str(error), "correct DATAHUB_PROXY, or the environment's proxy variables"
+        remedy = "correct DATAHUB_PROXY, or the environment's proxy variables"
+        yield "fail", str(error), remedy, error.code
         return
     if via is not None:
         yield "ok", f"{via.url.scheme}://{via.url.netloc.decode()}, for Datahub and storage"
@@ -105,6 +112,7 @@ def address(case: Case) -> Iterator[Told]:
                 "see that it is spelt right, and that this machine has a working name server"
                 " (/etc/resolv.conf)"
             ),
+            Code.CONNECTION_FAILED,
         )
         return
     if found == [place.host]:
@@ -158,7 +166,7 @@ def _no_connection(place: Place, number: str, error: OSError) -> Told:
             " DATAHUB_PROXY should name"
         )
     said = f"no connection to {place.who} at {number} port {place.port} ({_reason(error)})"
-    return "fail", said, remedy
+    return "fail", said, remedy, Code.CONNECTION_FAILED
 
 
 def _reason(error: OSError) -> str:
@@ -170,7 +178,8 @@ def tls(case: Case) -> Iterator[Told]:
     url = urlsplit(case.settings.require_datahub())
     exchange = case.exchange
     if exchange.trouble == "settings":
-        yield "fail", exchange.reason, "name a PEM file with certificates of authorities"
+        remedy = "name a PEM file with certificates of authorities"
+        yield "fail", exchange.reason, remedy, Code.CA_BUNDLE_UNREADABLE
     elif url.scheme == "http":
         yield _without_tls(url.hostname or "")
     elif exchange.trouble == "tls":
@@ -205,14 +214,12 @@ def _no_tls(reason: str) -> Told:
     elif "issuer" in lower or "self-signed" in lower or "self signed" in lower:
         remedy = "set DATAHUB_CA_BUNDLE to a PEM file with the authority that issued it"
     elif "ssl" in lower:
-        return (
-            "fail",
-            f"no TLS with the server ({reason})",
-            "see that the port is one for https://",
-        )
+        remedy = "see that the port is one for https://"
+        return "fail", f"no TLS with the server ({reason})", remedy, Code.CONNECTION_FAILED
     else:
         remedy = "see what certificate the server shows, and who issued it"
-    return "fail", f"the certificate is not trusted ({reason})", remedy
+    said = f"the certificate is not trusted ({reason})"
+    return "fail", said, remedy, Code.CERTIFICATE_UNTRUSTED
 
 
 def answer(case: Case) -> Iterator[Told]:
@@ -228,13 +235,14 @@ def answer(case: Case) -> Iterator[Told]:
     except RejectedError as error:
         if not error.by_datahub and exchange.answer.status != _FORBIDDEN:
             said = f"HTTP {exchange.answer.status}, and not by Datahub"
-            yield "fail", said, _WRONG_ADDRESS
+            yield "fail", said, _WRONG_ADDRESS, error.code
             return
     except InvalidAnswerError as error:
-        yield "fail", str(error), _WRONG_ADDRESS
+        yield "fail", str(error), _WRONG_ADDRESS, error.code
         return
     except DatahubError as error:
-        yield "fail", str(error), "try again later; ask whoever runs Datahub if it stays so"
+        remedy = "try again later; ask whoever runs Datahub if it stays so"
+        yield "fail", str(error), remedy, error.code
         return
     yield "ok", f"HTTP {exchange.answer.status} from GET /api/task/notify"
 
@@ -251,7 +259,8 @@ def _no_answer(trouble: str, reason: str) -> Told:
         remedy = "see that the port is one for http:// (or https://, where it begins so)"
     else:
         remedy = "try again; a proxy or load balancer in between may have broken it off"
-    return "fail", f"no answer ({reason})", remedy
+    code = Code.INVALID_ANSWER if trouble == "answer" else Code.NO_WHOLE_ANSWER
+    return "fail", f"no answer ({reason})", remedy, code
 
 
 def clock(case: Case) -> Iterator[Told]:
@@ -267,7 +276,8 @@ def clock(case: Case) -> Iterator[Told]:
     said = f"this machine's clock is {off:.0f} s {'behind' if ahead > 0 else 'ahead of'} Datahub's"
     remedy = "set it by NTP (timedatectl set-ntp true)"
     if off > VALIDITY_SECONDS:
-        yield "fail", f"{said}: signatures are valid for {VALIDITY_SECONDS} s", remedy
+        said = f"{said}: signatures are valid for {VALIDITY_SECONDS} s"
+        yield "fail", said, remedy, Code.NOT_AUTHENTICATED
     else:
         yield "warn", f"{said}; at {VALIDITY_SECONDS} s signatures are refused", remedy
 
@@ -293,9 +303,10 @@ def signature(case: Case) -> Iterator[Told]:
     if exchange.answer.unauthenticated:
         wrong = "DATAHUB_API_KEY and DATAHUB_API_SECRET" if credentials.sign else "DATAHUB_TOKEN"
         remedy = f"see that {wrong} are as Datahub has them for this plugin, without quotes"
-        yield "fail", f"Datahub does not accept {means}", remedy
+        yield "fail", f"Datahub does not accept {means}", remedy, Code.NOT_AUTHENTICATED
     elif _FORBIDDEN in {exchange.answer.status, int(exchange.answer.code)}:
-        yield "fail", "Datahub forbids the call", "ask whoever runs Datahub what this key may do"
+        remedy = "ask whoever runs Datahub what this key may do"
+        yield "fail", "Datahub forbids the call", remedy, Code.REJECTED
     else:
         yield "ok", f"{means} is accepted"
 
@@ -303,7 +314,8 @@ def signature(case: Case) -> Iterator[Told]:
 def _bare(*, refused: bool) -> Iterator[Told]:
     remedy = "set DATAHUB_API_KEY and DATAHUB_API_SECRET"
     if refused:
-        yield "fail", "calls are not signed, and Datahub does not accept that", remedy
+        said = "calls are not signed, and Datahub does not accept that"
+        yield "fail", said, remedy, Code.NOT_AUTHENTICATED
     else:
         yield "warn", "calls are not signed, and Datahub accepts that", remedy
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from plugin_framework.errors import Code
+
 if TYPE_CHECKING:
     from plugin_framework.cli.doctor.case import Case
 
@@ -15,16 +17,20 @@ Level = Literal["ok", "warn", "fail", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line on one thing; ``remedy`` says how to mend what is not well."""
+    """One line on one thing; ``remedy`` says how to mend what is not well.
+
+    ``code`` is that of the error that it leads to.
+    """
 
     check: str
     level: Level
     message: str
     remedy: str | None = None
+    code: Code | None = None
 
 
-Told = tuple[Level, str] | tuple[Level, str, str]
-"""Level, message and remedy of a finding of the check that tells it."""
+Told = tuple[Level, str] | tuple[Level, str, str] | tuple[Level, str, str, Code]
+"""Level, message, remedy and code of a finding of the check that tells it."""
 
 
 @dataclass(frozen=True, slots=True)

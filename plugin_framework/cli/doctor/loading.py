@@ -11,7 +11,7 @@ from pydantic.errors import PydanticUserError
 
 from plugin_framework.cli.info import description_of
 from plugin_framework.cli.streams import own_stdout
-from plugin_framework.errors import PluginLoadError
+from plugin_framework.errors import Code, PluginLoadError
 from plugin_framework.plugin.command import die_with_parent
 from plugin_framework.plugin.loader import EXTENSION_GROUP, PluginRef
 
@@ -27,7 +27,7 @@ def main() -> None:
             try:
                 found = _plugin(one["ref"]) if one["kind"] == "plugin" else _extension(one["name"])
             except PluginLoadError as error:
-                found = {"error": str(error)}
+                found = {"error": str(error), "code": error.code}
             say(json.dumps({"error": None, "version": "", "description": "", **found}))
 
 
@@ -39,7 +39,7 @@ def _plugin(ref: dict[str, Any]) -> dict[str, Any]:
     except PydanticUserError as error:
         reason = error.message.splitlines()[0]
         raise PluginLoadError(
-            f"plugin {known.name}: its Config has no JSON Schema: {reason}"
+            f"plugin {known.name}: its Config has no JSON Schema: {reason}", code=Code.NO_SCHEMA
         ) from None
     return {"version": plugin.version or known.version, "description": description_of(plugin)}
 
@@ -53,7 +53,8 @@ def _extension(name: str) -> dict[str, Any]:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - theirs may raise anything
             lines = str(error).splitlines()
             reason = ": ".join([type(error).__name__, *lines[:1]])
-            return {"error": f"extension {name} cannot be loaded from {point.value}: {reason}"}
+            said = f"extension {name} cannot be loaded from {point.value}: {reason}"
+            return {"error": said, "code": Code.EXTENSION_UNUSABLE}
     return {}
 
 

@@ -17,7 +17,7 @@ from typing import IO, Any, Self
 from plugin_framework.cli.doctor.case import Case
 from plugin_framework.cli.doctor.finding import Check, Told
 from plugin_framework.cli.info import import_from_here
-from plugin_framework.errors import ConfigurationError
+from plugin_framework.errors import Code, ConfigurationError
 from plugin_framework.plugin.loader import EXTENSION_GROUP, find_plugin, installed_plugins
 from plugin_framework.settings import secret_variables
 
@@ -40,7 +40,7 @@ def plugins(case: Case) -> Iterator[Told]:
             import_from_here(name)
             ref = find_plugin(name)
         except ConfigurationError as error:
-            yield "fail", str(error), "datahub-plugin list shows what is installed"
+            yield "fail", str(error), "datahub-plugin list shows what is installed", error.code
         else:
             wanted.append({"kind": "plugin", "name": name, "ref": asdict(ref)})
     if not names:
@@ -122,16 +122,19 @@ class _Loader:
         if line is None:
             self.over = True
             remedy = "import what is slow where it is used, or see what its module waits for"
-            return "warn", f"{title}: not imported within {LOAD_SECONDS:g} s", remedy
+            said = f"{title}: not imported within {LOAD_SECONDS:g} s"
+            return "warn", said, remedy, Code.PLUGIN_NOT_IMPORTED
         if not line:
             self.over = True
             remedy = "import its module by hand, with python -X faulthandler"
-            return "fail", f"{title}: its import ends Python ({self._end()})", remedy
+            said = f"{title}: its import ends Python ({self._end()})"
+            return "fail", said, remedy, Code.PLUGIN_NOT_IMPORTED
         found = json.loads(line)
         if found["error"]:
             said = found["error"]
             remedy = "mend it, or pip uninstall the package that declares it"
-            return "fail", said if one["name"] in said else f"{title}: {said}", remedy
+            said = said if one["name"] in said else f"{title}: {said}"
+            return "fail", said, remedy, Code(found["code"])
         return "ok", f"{title} {found['version']}".rstrip() + f": {found['description'] or 'loads'}"
 
     def _end(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from dotenv.parser import Binding, parse_stream
 from pydantic import ByteSize, SecretStr, ValidationError
 
-from plugin_framework.errors import SettingsError
+from plugin_framework.errors import Code, Problem, SettingsError
 from plugin_framework.settings import (
     SettingInfo,
     Settings,
@@ -56,7 +55,7 @@ class Reading:
 
     settings: Settings
     rows: tuple[Row, ...]
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
     given: Mapping[str, tuple[Given, ...]]
 
     def place_of(self, problem: str) -> str | None:
@@ -79,7 +78,7 @@ def read() -> Reading:
     return Reading(settings, rows, _problems(wrong), given)
 
 
-def _problems(wrong: Iterable[str]) -> tuple[str, ...]:
+def _problems(wrong: Iterable[str]) -> tuple[Problem, ...]:
     try:
         load_settings()
     except SettingsError as error:
@@ -89,8 +88,12 @@ def _problems(wrong: Iterable[str]) -> tuple[str, ...]:
     # Lines of .env that cannot be read are all that it tells, where there are any.
     told = {name for line in lines for name in _NAMED.findall(line)}
     known = dict(fields())
-    rest = [f"{name}: expected {accepts(known[name]).expected}" for name in wrong]
-    return (*lines, *(line for line in rest if line.partition(":")[0] not in told))
+    rest = [
+        Problem(f"{name}: expected {accepts(known[name]).expected}", Code.SETTING_WRONG)
+        for name in wrong
+        if name not in told
+    ]
+    return (*lines, *rest)
 
 
 def _as_far_as_right() -> tuple[Settings, list[str]]:
@@ -213,8 +216,10 @@ def _in_secret_files(folder: Path | None) -> Iterator[tuple[str, Given]]:
     secrets = secret_variables()
     for file in files:
         if file.name.upper() in secrets:
-            text = ""
-            with suppress(OSError, UnicodeError):
+            try:
                 text = file.read_text("utf-8").strip()
-            if text or not os.access(file, os.R_OK):
-                yield file.name.upper(), Given(text, str(file))
+            except (OSError, UnicodeError):
+                yield file.name.upper(), Given("", str(file))  # it counts, and is wrong
+            else:
+                if text:
+                    yield file.name.upper(), Given(text, str(file))

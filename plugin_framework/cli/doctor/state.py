@@ -13,7 +13,7 @@ from pathlib import Path
 from plugin_framework.cli.doctor.case import Case
 from plugin_framework.cli.doctor.finding import Check, Told
 from plugin_framework.engines.local import JOURNAL
-from plugin_framework.errors import JournalError
+from plugin_framework.errors import Code, JournalError
 from plugin_framework.journal.records import Record
 from plugin_framework.journal.view import View
 
@@ -28,6 +28,7 @@ _PROBE = 64 * 1024
 _OTHERS = 0o077
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"})
 _VARIABLE = "DATAHUB_STATE_DIR"
+_UNUSABLE = Code.JOURNAL_UNUSABLE
 _ELSEWHERE = f"set {_VARIABLE} to another folder"
 
 
@@ -46,7 +47,7 @@ def folder(case: Case) -> Iterator[Told]:
                 os.fsync(probe.fileno())
     except OSError as error:
         remedy = f"make it writable for user {os.geteuid()}, free some disk, or {_ELSEWHERE}"
-        yield "fail", f"{path} cannot be written ({error.strerror})", remedy
+        yield "fail", f"{path} cannot be written ({error.strerror})", remedy, _UNUSABLE
         return
     yield "ok", f"{path} can be written{missing}"
     if not missing and path.stat().st_mode & _OTHERS:
@@ -91,7 +92,7 @@ def disk(case: Case) -> Iterator[Told]:
     try:
         free, facts = shutil.disk_usage(there).free, os.statvfs(there)
     except OSError as error:
-        yield "fail", f"{there} cannot be looked at ({error.strerror})", _ELSEWHERE
+        yield "fail", f"{there} cannot be looked at ({error.strerror})", _ELSEWHERE, _UNUSABLE
         return
     said = f"{_size(free)} free for {case.settings.state_dir}"
     remedy = (
@@ -100,9 +101,9 @@ def disk(case: Case) -> Iterator[Told]:
     if free >= LOW_SPACE:
         yield "ok", said
     else:
-        yield "fail" if free < NO_SPACE else "warn", said, remedy
+        yield "fail" if free < NO_SPACE else "warn", said, remedy, Code.JOURNAL_FULL
     if facts.f_files and facts.f_favail < FEW_FILES:
-        yield "warn", f"room for {facts.f_favail} more files only", remedy
+        yield "warn", f"room for {facts.f_favail} more files only", remedy, Code.JOURNAL_FULL
 
 
 def _size(count: int) -> str:
@@ -121,10 +122,16 @@ def journal(case: Case) -> Iterator[Told]:
         with closing(View(path)) as view:
             records = view.records.all()
     except OSError as error:
-        yield "fail", f"{path} cannot be looked at ({error.strerror})", "run as its owner"
+        yield (
+            "fail",
+            f"{path} cannot be looked at ({error.strerror})",
+            "run as its owner",
+            _UNUSABLE,
+        )
         return
     except JournalError as error:
-        yield "fail", str(error), "keep a copy of the folder, and see the log of the next start"
+        remedy = "keep a copy of the folder, and see the log of the next start"
+        yield "fail", str(error), remedy, error.code
         return
     yield from _reports(records)
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from plugin_framework.cli.doctor.case import Case
 from plugin_framework.cli.doctor.exchange import Exchange, get
 from plugin_framework.cli.doctor.finding import Check, Told
-from plugin_framework.errors import AddressRefusedError, StorageUnreachableError
+from plugin_framework.errors import AddressRefusedError, Code, StorageUnreachableError
 from plugin_framework.settings import Settings
 from plugin_framework.transfer.address import Guard, kind_of
 
@@ -65,9 +65,9 @@ class _Host:
             if settings.proxy is None:  # else the proxy looks the name up
                 guard.resolve(guard.check(url))
         except AddressRefusedError as error:
-            yield "fail", str(error), f"name another host in {VARIABLE}"
+            yield "fail", str(error), f"name another host in {VARIABLE}", error.code
         except StorageUnreachableError as error:
-            yield "fail", str(error), f"see that it is spelt right in {VARIABLE}"
+            yield "fail", str(error), f"see that it is spelt right in {VARIABLE}", error.code
         else:
             yield self._answer(get(settings, url, {}, []), url)
 
@@ -85,5 +85,6 @@ class _Host:
         if found.trouble == "tls" and "SSL" not in found.reason:
             said = f"the certificate of {self._host} is not trusted ({found.reason})"
             remedy = "set DATAHUB_CA_BUNDLE to a PEM file with the authorities of all hosts"
-            return "fail", said, remedy
-        return "warn", f"{url} does not answer ({found.reason})", _ANOTHER_PORT
+            return "fail", said, remedy, Code.CERTIFICATE_UNTRUSTED
+        said = f"{url} does not answer ({found.reason})"
+        return "warn", said, _ANOTHER_PORT, Code.STORAGE_UNREACHABLE

@@ -19,7 +19,7 @@ def settings(case: Case) -> Iterator[Told]:
     reading = case.reading
     for problem in reading.problems:
         place = reading.place_of(problem)
-        yield "fail", problem, f"correct it in {place}" if place else _SET
+        yield "fail", problem, f"correct it in {place}" if place else _SET, problem.code
     for line in unknown_variables(os.environ):
         yield "warn", line, "correct the name, or remove the variable"
     secrets = secret_variables()
