@@ -6,12 +6,20 @@ import os
 import pty
 import subprocess
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from plugin_framework.cli.new.names import LONGEST_DESCRIPTION, LONGEST_NAME
+from plugin_framework.cli.new.names import (
+    LONGEST_DESCRIPTION,
+    LONGEST_NAME,
+    wrong_class,
+    wrong_description,
+    wrong_name,
+    wrong_package,
+)
 from tests.cli.calling import COMMAND, DEADLINE, call, environment
 
 
@@ -75,31 +83,50 @@ def test_the_folder_may_be_there_if_it_is_empty_or_a_new_repository(tmp_path: Pa
     assert not list(tmp_path.glob(".datahub-*"))
 
 
+WRONG_WORDS: list[tuple[Callable[[str], str], str, str]] = [
+    (wrong_name, "", "is no name"),
+    (wrong_name, "1a", "is no name"),
+    (wrong_name, "../evil", "is no name"),
+    (wrong_name, "a--b", "is no name"),
+    (wrong_name, "a\n", "is no name"),
+    (wrong_name, "é", "is no name"),
+    (wrong_name, "a" * (LONGEST_NAME + 1), "it has 41 characters"),
+    (wrong_name, "csv-profile", "an installed plugin is called csv-profile already"),
+    (wrong_name, "datahub-plugin-framework", "an installed package is called"),
+    (wrong_package, "a.b", "is no package"),
+    (wrong_package, "class", "a word of Python's own"),
+    (wrong_package, "json", "there is a package json already"),
+    (wrong_package, "click", "there is a package click already"),
+    (wrong_package, "tests", "there is a package tests already"),
+    (wrong_package, "a" * (LONGEST_NAME + 1), "it has 41 characters"),
+    (wrong_class, "My-Plugin", "is no class"),
+    (wrong_class, "myPlugin", "is no class"),
+    (wrong_class, "None", "a word of Python's own"),
+    (wrong_class, "ValueError", "a word of Python's own"),
+    (wrong_class, "TaskContext", "means something else"),
+    (wrong_class, "A" * (LONGEST_NAME + 1), "it has 41 characters"),
+    (wrong_description, " ", "expected a line"),
+    (wrong_description, "one\ntwo", "one line of printable text"),
+    (wrong_description, "one\u2028two", "one line of printable text"),
+    (wrong_description, "one\u202etwo", "one line of printable text"),
+    (wrong_description, os.fsdecode(b"\xff"), "one line of printable text"),
+    (wrong_description, "a" * (LONGEST_DESCRIPTION + 1), "it has 111 characters"),
+]
+
+
+@pytest.mark.parametrize(("check", "text", "reason"), WRONG_WORDS)
+def test_words_that_cannot_be_are_told_from_others(
+    check: Callable[[str], str], text: str, reason: str
+) -> None:
+    assert reason in check(text)
+
+
 WRONG = {
-    "a keyword as package": ("x", "--package", "class"),
-    "a keyword by its name": ("class",),
-    "a number first": ("x", "--name", "1a"),
-    "a path as name": ("x", "--name", "../evil"),
-    "a module of the library": ("json",),
-    "a name that is too long": ("x", "--name", "a" * (LONGEST_NAME + 1)),
-    "a package that is too long": ("x", "--package", "a" * (LONGEST_NAME + 1)),
-    "a package that is installed": ("x", "--package", "click"),
-    "a package with a point": ("x", "--package", "a.b"),
-    "a plugin that is installed": ("x", "--name", "csv-profile"),
-    "a distribution that is installed": ("x", "--name", "datahub-plugin-framework"),
-    "the package of the tests": ("tests",),
-    "no letters to make a name of": ("日本",),
-    "a class that is built in": ("x", "--class", "ValueError"),
-    "a class that is no identifier": ("x", "--class", "My-Plugin"),
-    "a class that begins small": ("x", "--class", "myPlugin"),
-    "a class that is too long": ("x", "--class", "A" * (LONGEST_NAME + 1)),
-    "a class that its module imports": ("x", "--class", "TaskContext"),
-    "a description of two lines": ("x", "--description", "one\ntwo"),
-    "a description with a separator": ("x", "--description", "one\u2028two"),
-    "a description that hides": ("x", "--description", "one\u202etwo"),
-    "a description of nothing": ("x", "--description", " "),
-    "a description that is too long": ("x", "--description", "a" * (LONGEST_DESCRIPTION + 1)),
-    "a description that is not UTF-8": ("x", "--description", os.fsdecode(b"\xff")),
+    "a name": ("x", "--name", "../evil"),
+    "a name of the folder's": ("日本",),
+    "a package": ("x", "--package", "a.b"),
+    "a class": ("x", "--class", "My-Plugin"),
+    "a description": ("x", "--description", "one\ntwo"),
     "a folder with something in it": ("full",),
     "a file": ("full/file",),
     "below a file": ("full/file/x",),
