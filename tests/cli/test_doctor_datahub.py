@@ -12,6 +12,8 @@ import pytest
 import trustme
 
 from plugin_framework.cli.doctor import datahub, exchange
+from plugin_framework.cli.doctor.case import Case
+from plugin_framework.cli.doctor.reading import read
 from plugin_framework.emulator.server import Emulator
 from plugin_framework.errors import Code
 from tests.cli.doctoring import case_of, levels, said
@@ -259,7 +261,8 @@ def test_a_proxy_that_wants_a_password(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_proxy_of_the_environment_is_named_and_not_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    case = case_of(monkeypatch, tmp_path, BASE_URL=f"http://127.0.0.1:{closed_port()}")
+    case_of(monkeypatch, tmp_path, BASE_URL=f"http://127.0.0.1:{closed_port()}")
     monkeypatch.setenv("HTTP_PROXY", "http://user:canary@proxy.invalid:3128")
+    case = Case(read())
     found = said(case, datahub.CHECKS)["proxy"]
     assert found.message == "none (HTTP_PROXY is set, and only used with DATAHUB_PROXY=env)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ class Case:
             if isinstance(value := getattr(self.settings, name), SecretStr):
                 yield value.get_secret_value()
         secrets = secret_variables()
-        addresses = [text for name, text in os.environ.items() if "proxy" in name.lower()]
+        addresses = [text for name, text in self.reading.environ.items() if "proxy" in name.lower()]
         for variable, given in self.reading.given.items():
             if variable in secrets:
                 yield from (one.text for one in given)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -47,9 +46,10 @@ def doctor_command(names: tuple[str, ...], *, as_json: bool) -> None:
 
     _see_that_they_exist(names)
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    paint = click.style if on_terminal and "NO_COLOR" not in os.environ else _plain
     with _silence(), own_stdout() as say:
         case = Case(read(), names)
+        in_colour = on_terminal and "NO_COLOR" not in case.reading.environ
+        paint = click.style if in_colour else _plain
         rows = [replace(row, value=case.fit_to_print(row.value)) for row in case.reading.rows]
         if not as_json:
             say("\n".join(_table(rows)))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -79,15 +78,15 @@ def proxy(case: Case) -> Iterator[Told]:
         yield "ok", f"{via.url.scheme}://{via.url.netloc.decode()}, for Datahub and storage"
     elif chosen == "env":
         yield "ok", f"none: the environment names none for {url.host}"
-    elif name := _unused_proxy(url.scheme):
+    elif name := _unused_proxy(url.scheme, case.reading.environ):
         yield "ok", f"none ({name} is set, and only used with DATAHUB_PROXY=env)"
     else:
         yield "ok", "none"
 
 
-def _unused_proxy(scheme: str) -> str | None:
+def _unused_proxy(scheme: str, environ: Mapping[str, str]) -> str | None:
     names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY")
-    return next((name for name in names if os.environ.get(name)), None)
+    return next((name for name in names if environ.get(name)), None)
 
 
 def _place(case: Case) -> Place:

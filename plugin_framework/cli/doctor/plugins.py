@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from typing import IO, Any, Self
@@ -48,7 +48,11 @@ def plugins(case: Case) -> Iterator[Told]:
         yield "warn", "no plugins are installed", remedy
     extensions = sorted({point.name for point in entry_points(group=EXTENSION_GROUP)})
     wanted += [{"kind": "extension", "name": name} for name in extensions]
-    yield from _loaded(wanted)
+    secrets = secret_variables()
+    kept = {
+        name: text for name, text in case.reading.environ.items() if name.upper() not in secrets
+    }
+    yield from _loaded(wanted, kept)
 
 
 def _names(chosen: str | None) -> list[str]:
@@ -56,11 +60,11 @@ def _names(chosen: str | None) -> list[str]:
     return list(dict.fromkeys([*installed_plugins(), *([chosen] if chosen else [])]))
 
 
-def _loaded(wanted: Sequence[Wanted]) -> Iterator[Told]:
+def _loaded(wanted: Sequence[Wanted], environ: Mapping[str, str]) -> Iterator[Told]:
     """What came of importing each; where one ends the process, another goes on with the rest."""
     left = list(wanted)
     while left:
-        with _Loader(left) as loader:
+        with _Loader(left, environ) as loader:
             while left:
                 one = left.pop(0)
                 told = loader.told(one)
@@ -70,22 +74,22 @@ def _loaded(wanted: Sequence[Wanted]) -> Iterator[Told]:
 
 
 class _Loader:
-    """A Python that imports plugins, and has no secret in its environment."""
+    """A Python that imports plugins; its environment is to hold no secret."""
 
-    def __init__(self, wanted: Sequence[Wanted]) -> None:
+    def __init__(self, wanted: Sequence[Wanted], environ: Mapping[str, str]) -> None:
         self._wanted = wanted
+        self._environ = environ
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.over = False
 
     def __enter__(self) -> Self:
-        secrets = secret_variables()
         self._process = subprocess.Popen(  # noqa: S603 - our own module, by this Python
             [sys.executable, "-P", "-m", _LOADER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={name: text for name, text in os.environ.items() if name.upper() not in secrets},
+            env=self._environ,
             start_new_session=True,
         )
         assert self._process.stdin is not None

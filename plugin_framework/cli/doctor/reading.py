@@ -51,12 +51,16 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """``settings`` has the default of each that is wrong; ``problems`` has a line for each."""
+    """The environment, and what it makes of the settings.
+
+    ``settings`` has the default of each that is wrong; ``problems`` has a line for each.
+    """
 
     settings: Settings
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...]
     given: Mapping[str, tuple[Given, ...]]
+    environ: Mapping[str, str]
 
     def place_of(self, problem: str) -> str | None:
         """Where what a line complains about is to be corrected."""
@@ -75,7 +79,7 @@ def read() -> Reading:
     settings, wrong = _as_far_as_right()
     given = _given(settings)
     rows = tuple(_row(info, settings, wrong, given) for info in describe_settings())
-    return Reading(settings, rows, _problems(wrong), given)
+    return Reading(settings, rows, _problems(wrong), given, dict(os.environ))
 
 
 def _problems(wrong: Iterable[str]) -> tuple[Problem, ...]:

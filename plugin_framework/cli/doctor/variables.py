@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from plugin_framework.cli.doctor.case import Case
@@ -20,7 +19,7 @@ def settings(case: Case) -> Iterator[Told]:
     for problem in reading.problems:
         place = reading.place_of(problem)
         yield "fail", problem, f"correct it in {place}" if place else _SET, problem.code
-    for line in unknown_variables(os.environ):
+    for line in unknown_variables(reading.environ):
         yield "warn", line, "correct the name, or remove the variable"
     secrets = secret_variables()
     for variable in sorted(secrets & reading.given.keys()):
