@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,8 @@ from plugin_framework.cli.streams import own_stdout
 if TYPE_CHECKING:
     from plugin_framework.cli.new.project import Project
 
+_DESCRIPTION = "Cleans the lines of a text."
+
 
 @click.command("new", short_help="Make a plugin project: package, tests, image, CI.")
 @click.argument("folder", metavar="DIR")
@@ -26,16 +28,7 @@ if TYPE_CHECKING:
 @click.option("--description", metavar="TEXT", help="What it does, in one line.")
 @click.option("--async", "is_async", is_flag=True, help="Write process as async def.")
 @click.option("--yes", is_flag=True, help="Ask nothing.")
-def new_command(
-    folder: str,
-    name: str | None,
-    class_name: str | None,
-    package: str | None,
-    description: str | None,
-    *,
-    is_async: bool,
-    yes: bool,
-) -> None:
+def new_command(folder: str, *, is_async: bool, yes: bool, **given: str | None) -> None:
     """Make a plugin project in DIR, which is made, too, or is empty.
 
     It is a package with a plugin that works, tests of it and a conformance test, a README, a
@@ -43,31 +36,14 @@ def new_command(
 
     On a terminal, what is not given is asked for; elsewhere it is taken as it would be proposed.
     """
-    from plugin_framework.cli.new import names  # noqa: PLC0415 - loaded late
-    from plugin_framework.cli.new.folder import put, wrong_folder  # noqa: PLC0415 - loaded late
-    from plugin_framework.cli.new.project import Project  # noqa: PLC0415 - loaded late
-    from plugin_framework.errors import ConfigurationError  # noqa: PLC0415 - loaded late
+    from plugin_framework.cli.new.folder import wrong_folder  # noqa: PLC0415 - loaded late
 
     where = Path(os.path.abspath(folder))  # noqa: PTH100 - without "..", and links as they stand
     if wrong := wrong_folder(where):
         raise click.BadParameter(wrong, param_hint="DIR")
-    ask = not yes and sys.stdin.isatty()
-    choose = _Chooser(ask=ask)
-    name = choose("--name", name, names.proposed_name(where.name), names.wrong_name)
-    project = Project(
-        name=name,
-        package=choose("--package", package, names.proposed_package(name), names.wrong_package),
-        class_name=choose("--class", class_name, names.proposed_class(name), names.wrong_class),
-        description=choose(
-            "--description", description, "Cleans the lines of a text.", names.wrong_description
-        ),
-        is_async=is_async,
-    )
-    try:
-        put(where, project.files())
-    except OSError as error:
-        told = f"the project {where} cannot be made ({error.strerror})"
-        raise ConfigurationError(f"{told}: expected a folder that can be written") from None
+    choose = _Chooser(ask=not yes and sys.stdin.isatty())
+    project = _chosen(choose, given, where.name, is_async=is_async)
+    _make(where, project)
     with own_stdout() as say:
         for line in _next_steps(folder, project):
             say(line)
@@ -95,6 +71,36 @@ class _Chooser:
         default = None if wrong(proposal) else proposal
         choice: str = click.prompt(label, default=default, value_proc=checked, err=True)
         return choice
+
+
+def _chosen(
+    choose: _Chooser, given: Mapping[str, str | None], folder: str, *, is_async: bool
+) -> Project:
+    from plugin_framework.cli.new import names  # noqa: PLC0415 - loaded late
+    from plugin_framework.cli.new.project import Project  # noqa: PLC0415 - loaded late
+
+    name = choose("--name", given["name"], names.proposed_name(folder), names.wrong_name)
+    package, class_name = names.proposed_package(name), names.proposed_class(name)
+    return Project(
+        name=name,
+        package=choose("--package", given["package"], package, names.wrong_package),
+        class_name=choose("--class", given["class_name"], class_name, names.wrong_class),
+        description=choose(
+            "--description", given["description"], _DESCRIPTION, names.wrong_description
+        ),
+        is_async=is_async,
+    )
+
+
+def _make(folder: Path, project: Project) -> None:
+    from plugin_framework.cli.new.folder import put  # noqa: PLC0415 - loaded late
+    from plugin_framework.errors import ConfigurationError  # noqa: PLC0415 - loaded late
+
+    try:
+        put(folder, project.files())
+    except OSError as error:
+        told = f"the project {folder} cannot be made ({error.strerror})"
+        raise ConfigurationError(f"{told}: expected a folder that can be written") from None
 
 
 def _next_steps(folder: str, project: Project) -> Iterator[str]:
