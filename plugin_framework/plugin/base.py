@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, get_args, get_origin
+from typing import TypeVar as TypeVarType
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, to_jsonable_python
+from typing_extensions import TypeVar
 
 from plugin_framework.errors import Code, InvalidConfigError, InvalidResultError
 from plugin_framework.plugin.context import TaskContext
@@ -36,9 +38,21 @@ class TaskResult(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    total_counts: int = Field(0, ge=0)
-    success_counts: int = Field(0, ge=0)
-    failed_counts: int = Field(0, ge=0)
+    total_counts: int = Field(default=0, ge=0)
+    success_counts: int = Field(default=0, ge=0)
+    failed_counts: int = Field(default=0, ge=0)
+
+    if TYPE_CHECKING:  # else only pydantic's plugin for mypy knows that further fields are fine
+
+        def __init__(
+            self,
+            *,
+            total_counts: int = 0,
+            success_counts: int = 0,
+            failed_counts: int = 0,
+            **fields: Any,
+        ) -> None:
+            """The counts, and any further fields."""
 
     @model_validator(mode="before")
     @classmethod
@@ -56,13 +70,20 @@ PaymentResult: TypeAlias = Awaitable[bool | None] | bool | None
 ProcessResult: TypeAlias = TaskResult | Mapping[str, Any] | None
 
 
-class DatahubPlugin:
+# The default makes a plain ``DatahubPlugin`` complete, also under the strictest type checker.
+ConfigT = TypeVar("ConfigT", bound=BaseModel, default=Any)
+
+
+class DatahubPlugin(Generic[ConfigT]):
     """Base of all plugins: write ``process``, and any other hook you need.
 
-    Every hook may be ``def`` or ``async def``. The first line of the class docstring is shown by
-    ``datahub-plugin list``. The hooks' contracts are in ``plugin_framework.plugin.hookspecs``.
+    ``DatahubPlugin[MyConfig]`` says of which type ``ctx.config`` is, to type checkers too; a class
+    ``Config`` inside the plugin says so to the task alone. Every hook may be ``def`` or ``async
+    def``. The first line of the class docstring is shown by ``datahub-plugin list``. The hooks'
+    contracts are in ``plugin_framework.plugin.hookspecs``.
 
     Class attributes:
+        Config: the type of a task's config; else the one in brackets.
         name: what ``run`` and ``serve`` call it; else the entry point's name.
         version: else the version of the distribution that installs it.
         isolation: ``process`` (default) or ``thread``; ``DATAHUB_ISOLATION`` overrides it.
@@ -82,35 +103,59 @@ class DatahubPlugin:
     pause_mode: ClassVar[Literal["checkpoint", "freeze"]] = "checkpoint"
     resources: ClassVar[Mapping[str, Any]] = {}
 
-    def on_start(self, ctx: TaskContext[Any]) -> HookResult:
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Take ``Config`` from the brackets."""
+        super().__init_subclass__(**options)
+        given = _bracketed(cls)
+        if given is None or isinstance(given, TypeVarType) or given is Any:
+            return
+        if not (isinstance(given, type) and issubclass(given, BaseModel)):
+            raise TypeError(
+                f"{cls.__name__}: DatahubPlugin[...] takes a PluginConfig, not {given!r}"
+            )
+        if cls.__dict__.get("Config", given) is not given:
+            raise TypeError(f"{cls.__name__}: its Config is given twice, in brackets and inside")
+        cls.Config = given
+
+    def on_start(self, ctx: TaskContext[ConfigT]) -> HookResult:
         """Prepare; a failure here fails the task."""
 
-    def process(self, ctx: TaskContext[Any]) -> ProcessResult | Awaitable[ProcessResult]:
+    def process(self, ctx: TaskContext[ConfigT]) -> ProcessResult | Awaitable[ProcessResult]:
         """Do the work and return its result. The one hook every plugin has."""
         raise NotImplementedError
 
-    def on_pause(self, ctx: TaskContext[Any]) -> HookResult:
+    def on_pause(self, ctx: TaskContext[ConfigT]) -> HookResult:
         """A pause takes hold at this checkpoint."""
 
-    def on_resume(self, ctx: TaskContext[Any]) -> HookResult:
+    def on_resume(self, ctx: TaskContext[ConfigT]) -> HookResult:
         """The task goes on."""
 
-    def on_cancel(self, ctx: TaskContext[Any]) -> HookResult:
+    def on_cancel(self, ctx: TaskContext[ConfigT]) -> HookResult:
         """Clean up after a cancel, within the grace period."""
 
     def on_success(
-        self, ctx: TaskContext[Any], result: TaskResult | Mapping[str, Any]
+        self, ctx: TaskContext[ConfigT], result: TaskResult | Mapping[str, Any]
     ) -> HookResult:
         """The result is safe."""
 
-    def on_failure(self, ctx: TaskContext[Any], error: BaseException) -> HookResult:
+    def on_failure(self, ctx: TaskContext[ConfigT], error: BaseException) -> HookResult:
         """The task has failed with ``error``."""
 
-    def on_finish(self, ctx: TaskContext[Any], status: TaskStatus) -> HookResult:
+    def on_finish(self, ctx: TaskContext[ConfigT], status: TaskStatus) -> HookResult:
         """Called last, whatever happened."""
 
     def on_payment(self, tx_hash: str, subtask_id: str) -> PaymentResult:
         """Say whether a payment for a subtask is accepted. It belongs to no task."""
+
+
+def _bracketed(plugin: type) -> Any:
+    """What stands in brackets for the config's type, also where a base stands between; or None."""
+    for base in plugin.__dict__.get("__orig_bases__", ()):
+        origin = get_origin(base)
+        if isinstance(origin, type) and issubclass(origin, DatahubPlugin):
+            wanted = ConfigT if origin is DatahubPlugin else _bracketed(origin)
+            return dict(zip(vars(origin)["__parameters__"], get_args(base), strict=True)).get(wanted)
+    return None
 
 
 def parse_config(plugin: type[DatahubPlugin], config: Mapping[str, Any]) -> PluginConfig:

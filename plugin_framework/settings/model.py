@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     api_key: HeaderSecret = None
     """Names the secret that requests are signed with."""
     api_secret: Annotated[ApiSecret, AfterValidator(key_and_secret)] = Field(
-        None, validate_default=True
+        default=None, validate_default=True
     )
     """Signs requests, and checks those that come in."""
     api_secret_previous: ApiSecret = None
@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     """The task that the subtask belongs to."""
     plugin: Text = None
     """Name of the plugin that `run` runs."""
-    config: Text = Field(None, repr=False)
+    config: Text = Field(default=None, repr=False)
     """The task's config: JSON, or the path of a JSON file."""
     state_dir: Annotated[
         Path,
