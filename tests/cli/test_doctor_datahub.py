@@ -18,6 +18,7 @@ from plugin_framework.emulator.server import Emulator
 from plugin_framework.errors import Code
 from tests.cli.doctoring import case_of, levels, said
 from tests.scripted_server import (
+    Exchange,
     ScriptedServer,
     Step,
     closed_port,
@@ -27,6 +28,7 @@ from tests.scripted_server import (
     raw,
     silence,
     status,
+    tls_context,
 )
 
 KEY, SECRET = "key-of-tests", "canary-secret"
@@ -256,6 +258,38 @@ def test_a_proxy_that_wants_a_password(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert found["answer"].level == "fail"
     assert "the proxy refuses" in (found["answer"].remedy or "")
     assert "canary" not in str(found)
+
+
+def tunnel(certificate: Path) -> Step:
+    """Take a CONNECT as a proxy does, and be the Datahub behind it, too."""
+
+    def step(exchange: Exchange) -> bool:
+        exchange.socket.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+        with tls_context(certificate).wrap_socket(exchange.socket, server_side=True) as inner:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += inner.recv(4096)
+            ok({"status": 0})(Exchange(exchange.request, inner, exchange.stopped))
+        return False
+
+    return step
+
+
+def test_a_proxy_that_lets_it_through(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bundle = make_certificate(tmp_path, "datahub.invalid")
+    with ScriptedServer(tunnel(bundle)) as server:
+        case = case_of(
+            monkeypatch,
+            tmp_path,
+            BASE_URL="https://datahub.invalid",
+            PROXY=server.url,
+            TOKEN=SECRET,
+            CA_BUNDLE=bundle,
+        )
+        found = said(case, datahub.CHECKS)
+    assert case.fit_to_print(found["proxy"].message) == f"{server.url}, for Datahub and storage"
+    assert found["tls"].message.startswith("TLSv1.3, certificate by trustme v")
+    assert found["signature"].level == "ok"
 
 
 def test_a_proxy_of_the_environment_is_named_and_not_used(

@@ -15,8 +15,9 @@ from plugin_framework.cli.doctor.reading import MASK, Reading
 from plugin_framework.cli.logs import redacted
 from plugin_framework.cli.timeline import plain
 from plugin_framework.settings import Settings, secret_variables
+from plugin_framework.settings.values import PREFIX, variable_of
 
-_USER = re.compile(r"//([^/\s]*)@")
+_USER = re.compile(r"(?://|^)([^/\s]*)@")
 _SHORTEST = 4
 """Characters. To blot out something shorter would tell more than it hides."""
 
@@ -51,16 +52,25 @@ class Case:
         return sorted(known, key=len, reverse=True)
 
     def _values(self) -> Iterator[str]:
-        for name in type(self.settings).model_fields:
-            if isinstance(value := getattr(self.settings, name), SecretStr):
+        """All that is secret, and the users and passwords of all that may be an address."""
+        values = [text for name, text in self.reading.environ.items() if "proxy" in name.lower()]
+        values += [
+            value.get_secret_value()
+            for name in type(self.settings).model_fields
+            if isinstance(value := getattr(self.settings, name), SecretStr)
+        ]
+        for given in self.reading.given.values():
+            values += [one.text for one in given]
+        for user in [found for value in values for found in _USER.findall(value)]:
+            _, _, password = user.partition(":")
+            yield from (user, unquote(user), password, unquote(password))
+        yield from self._secret_values()
+
+    def _secret_values(self) -> Iterator[str]:
+        # A proxy's address is no secret, but for the user in it; the findings name it.
+        for variable in secret_variables() - {variable_of("proxy")}:
+            yield from (one.text for one in self.reading.given.get(variable, ()))
+            # As .env has it, it may be made of other variables.
+            value = getattr(self.settings, variable.removeprefix(PREFIX).lower(), None)
+            if isinstance(value, SecretStr):
                 yield value.get_secret_value()
-        secrets = secret_variables()
-        addresses = [text for name, text in self.reading.environ.items() if "proxy" in name.lower()]
-        for variable, given in self.reading.given.items():
-            if variable in secrets:
-                yield from (one.text for one in given)
-            addresses += [one.text for one in given]
-        for address in addresses:
-            for user in _USER.findall(address):
-                _, _, password = user.partition(":")
-                yield from (user, unquote(user), password, unquote(password))

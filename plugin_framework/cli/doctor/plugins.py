@@ -98,7 +98,7 @@ class _Loader:
             orders.write(json.dumps({"path": sys.path, "wanted": self._wanted}))
         reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
         reader.start()
-        self._take(_START_SECONDS)  # it says that it has started
+        self._begun = self._take(_START_SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,14 +115,17 @@ class _Loader:
     def _take(self, seconds: float) -> str | None:
         """The next line, "" at the end, or None where there is none in time."""
         try:
-            return self._lines.get(timeout=seconds)
+            line = self._lines.get(timeout=seconds)
         except queue.Empty:
             return None
+        if not line:
+            self._lines.put(line)  # the end is the end, however often it is asked for
+        return line
 
     def told(self, one: Wanted) -> Told:
         """What came of importing one."""
         title = f"{one['kind']} {one['name']}"
-        line = self._take(LOAD_SECONDS)
+        line = self._take(LOAD_SECONDS) if self._begun is not None else None
         if line is None:
             self.over = True
             remedy = "import what is slow where it is used, or see what its module waits for"
