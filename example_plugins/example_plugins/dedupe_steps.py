@@ -1,0 +1,201 @@
+"""The steps of ``dedupe-records``: each runs DuckDB in a process of its own.
+
+``python -m example_plugins.dedupe_steps STEP`` takes an ``Order`` as JSON on stdin and prints what
+it counted as JSON. What people can mend ends it with ``EXIT_PROBLEM`` and one line on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from functools import cached_property
+from pathlib import Path
+
+import duckdb
+
+from example_plugins.dedupe_plan import EXIT_PROBLEM, Counts, Order, Plan
+
+ROW_GROUP = 10_000
+"""Rows that DuckDB gathers before it writes them: what it needs memory for."""
+BUFFER_BYTES = 8 * 1024 * 1024
+"""Read at a time of a CSV file. No row may be longer than a quarter of it."""
+SPLIT_MB = 128
+"""Memory that each thread of the first step is given, if there is more than one."""
+
+
+class ProblemError(Exception):
+    """One line that tells people what to mend."""
+
+
+class Database:
+    """A DuckDB that knows the plan, with a part of the plan's memory."""
+
+    def __init__(self, plan: Plan, *, threads: int, share: int = 1) -> None:
+        self.plan = plan
+        self._connection = duckdb.connect(
+            config={
+                "autoinstall_known_extensions": False,
+                "memory_limit": f"{plan.memory_mb // share}MB",
+                "temp_directory": str(plan.folder / f"spill-{os.getpid()}"),
+                "threads": threads,
+            }
+        )
+
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
+        """What ``sql`` gives."""
+        return self._connection.execute(sql).fetchall()
+
+    def count(self, sql: str) -> int:
+        """The one number that ``sql`` gives: of a COPY, how many rows it wrote."""
+        ((number,),) = self.rows(sql)
+        return int(str(number))
+
+    @property
+    def source(self) -> str:
+        """The input as SQL; every field of a CSV file is text, so that it stays as it is."""
+        if self.plan.format == "parquet":
+            return f"read_parquet({text(self.plan.source)})"
+        return (
+            f"read_csv({text(self.plan.source)}, auto_detect=true, header=true, all_varchar=true,"
+            f" delim={text(self.plan.delimiter)}, quote='\"', escape='\"', store_rejects=true,"
+            f" rejects_limit={self.plan.max_failed_rows + 1}, buffer_size={BUFFER_BYTES},"
+            f" max_line_size={BUFFER_BYTES // 4})"
+        )
+
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        """The type of each column of the input, by its name."""
+        return {str(row[0]): str(row[1]) for row in self.rows(f"DESCRIBE FROM {self.source}")}
+
+    @cached_property
+    def row_number(self) -> str:
+        """The column, besides the input's own, with each row's place in the input."""
+        return self._new_column("row_number")
+
+    @cached_property
+    def part_number(self) -> str:
+        """The column, besides the input's own, with the part that a row is in."""
+        return self._new_column("part_number")
+
+    @property
+    def key(self) -> str:
+        """What makes rows equal, as SQL."""
+        names = self.plan.keys or list(self.columns)
+        unknown = [name for name in names if name not in self.columns]
+        if unknown:
+            known = ", ".join(self.columns)
+            raise ProblemError(f"there is no column {unknown[0]!r:.80}; there are: {known:.500}")
+        return ", ".join(map(self._compared, names))
+
+    def _compared(self, name: str) -> str:
+        value = quoted(name)
+        if self.columns[name] != "VARCHAR":
+            return value
+        if self.plan.ignore_spaces:
+            value = rf"trim(regexp_replace({value}, '\s+', ' ', 'g'))"
+        return f"lower({value})" if self.plan.ignore_case else value
+
+    def _new_column(self, name: str) -> str:
+        taken = {column.casefold() for column in self.columns}
+        while name in taken:
+            name += "_"
+        return quoted(name)
+
+
+def split(order: Order) -> Counts:
+    """Split the input's rows into parts, as Parquet files in ``split``."""
+    plan = order.plan
+    database = Database(plan, threads=max(1, min(plan.processes, plan.memory_mb // SPLIT_MB)))
+    made, whole = plan.folder / "splitting", plan.folder / "split"
+    for folder in (made, whole):
+        shutil.rmtree(folder, ignore_errors=True)
+    rows = database.count(
+        f"COPY (FROM {database.source} SELECT *, row_number() OVER () AS {database.row_number},"
+        f" hash({database.key}) % {plan.parts} AS {database.part_number}) TO {text(made)}"
+        f" (FORMAT parquet, PARTITION_BY ({database.part_number}), ROW_GROUP_SIZE {ROW_GROUP})"
+    )
+    failed = 0
+    if plan.format == "csv":
+        failed = database.count("FROM reject_errors SELECT count(DISTINCT line)")
+    if failed > plan.max_failed_rows:
+        raise ProblemError(
+            f"more than {plan.max_failed_rows:,} rows cannot be read; is `delimiter` right?"
+        )
+    made.mkdir(exist_ok=True)  # without rows there is none
+    os.sync()  # the state must not tell of what a power cut takes away
+    made.rename(whole)
+    return {"rows": rows, "failed_rows": failed}
+
+
+def deduplicate(order: Order) -> Counts:
+    """Write the rows of a part that stay, as a Parquet file in ``unique``."""
+    plan = order.plan
+    database = Database(plan, threads=1, share=plan.processes)
+    made = plan.folder / f"part-{order.part}"
+    first = "ASC" if plan.keep == "first" else "DESC"
+    part = plan.folder / "split" / f"*={order.part}" / "*.parquet"
+    rows = database.count(
+        f"COPY (FROM read_parquet({text(part)}, hive_partitioning=false)"
+        f" QUALIFY row_number() OVER (PARTITION BY {database.key}"
+        f" ORDER BY {database.row_number} {first}) = 1)"
+        f" TO {text(made)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
+    )
+    with made.open("rb") as file:
+        os.fsync(file.fileno())
+    made.rename(plan.folder / "unique" / f"{order.part}.parquet")
+    return {"rows": rows}
+
+
+def join(order: Order) -> Counts:
+    """Write what stays of all parts, in the input's order and format, as ``joined``."""
+    plan = order.plan
+    database = Database(plan, threads=1)
+    unique = plan.folder / "unique"
+    rows = f"FROM {database.source} LIMIT 0"
+    if any(unique.iterdir()):
+        rows = (
+            f"FROM read_parquet({text(unique / '*.parquet')}, hive_partitioning=false)"
+            f" SELECT * EXCLUDE ({database.row_number}) ORDER BY {database.row_number}"
+        )
+    options = f"FORMAT csv, HEADER, DELIMITER {text(plan.delimiter)}"
+    if plan.format == "parquet":
+        options = "FORMAT parquet, COMPRESSION zstd"
+    return {"rows": database.count(f"COPY ({rows}) TO {text(plan.folder / 'joined')} ({options})")}
+
+
+STEPS = {"split": split, "deduplicate": deduplicate, "join": join}
+
+
+def quoted(name: str) -> str:
+    """A name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str | Path) -> str:
+    """A text in SQL."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def main(step: str) -> None:
+    """Take one step."""
+    order = Order.model_validate_json(sys.stdin.read())
+    try:
+        counts = STEPS[step](order)
+    except duckdb.OutOfMemoryException:
+        _fail("`memory_mb` is too small for this input")
+    except (ProblemError, duckdb.Error) as error:
+        _fail(str(error).partition("\n")[0])
+    finally:
+        shutil.rmtree(order.plan.folder / f"spill-{os.getpid()}", ignore_errors=True)
+    print(json.dumps(counts))  # noqa: T201 - its one result
+
+
+def _fail(problem: str) -> None:
+    print(problem, file=sys.stderr)  # noqa: T201 - who started it passes it on
+    raise SystemExit(EXIT_PROBLEM)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
