@@ -65,6 +65,7 @@ def test_only_the_settings_read_the_environment() -> None:
     }
     assert readers <= {
         "cli/dev/service.py",
+        "cli/doctor/reading.py",
         "cli/journal.py",
         "cli/run.py",
         "cli/serve.py",
