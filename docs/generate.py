@@ -7,18 +7,26 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
+import error_pages
+import sequence_diagram
+from prometheus_client.parser import text_string_to_metric_families
 
 import plugin_framework
 from plugin_framework import errors
 from plugin_framework.cli.app import app, exit_code
 from plugin_framework.plugin import hookspecs
 from plugin_framework.plugin.hookspecs import ObserverHooks, TaskHooks
+from plugin_framework.protocol.models import TaskStatus
+from plugin_framework.service.metrics import Metrics
+from plugin_framework.service.request_log import CALLS
 from plugin_framework.settings import describe_settings
 
-FOLDER = Path(__file__).parent / "reference"
+DOCS = Path(__file__).parent
+FOLDER = DOCS / "reference"
 SOURCES = Path(plugin_framework.__file__).parent
 LINE = 88
 NOTE = "<!-- Written by docs/generate.py: change the code, then run `make docs`. -->\n"
@@ -33,6 +41,14 @@ EXIT_CODES = {
     " already running on this machine.",
     130: "Stopped by SIGINT, and no other code applies.",
     143: "Stopped by SIGTERM, and no other code applies.",
+}
+
+# What each label of a metric may be.
+LABELS = {
+    "call": ", ".join(f"`{call}`" for call in sorted(CALLS)) + "; `other` for any other path",
+    "status": "of a request, the HTTP status of its answer; of a subtask, "
+    + ", ".join(f"`{status.name.lower()}`" for status in TaskStatus if status.is_final),
+    "state": "`waiting`, `running`, `paused`; what is paused keeps its place",
 }
 
 # In the order in which authors meet them.
@@ -55,10 +71,21 @@ ELSEWHERE = {
 
 
 def main() -> None:
-    """Write all pages."""
-    FOLDER.mkdir(exist_ok=True)
+    """Write all pages and drawings."""
+    (FOLDER / "errors").mkdir(exist_ok=True)
     for name, text in pages().items():
         (FOLDER / name).write_text(text, encoding="utf-8")
+    for name, text in drawings().items():
+        (DOCS / "images" / name).write_text(text, encoding="utf-8")
+
+
+def drawings() -> dict[str, str]:
+    """The sequence diagrams, by the names of their files in ``docs/images``."""
+    sources = sorted((DOCS / "diagrams").glob("*.txt"))
+    return {
+        f"flow-{source.stem}.svg": sequence_diagram.svg(source.read_text(encoding="utf-8"))
+        for source in sources
+    }
 
 
 def pages() -> dict[str, str]:
@@ -69,8 +96,10 @@ def pages() -> dict[str, str]:
         "hooks.md": hooks_page,
         "errors.md": errors_page,
         "context.md": context_page,
+        "metrics.md": metrics_page,
     }
-    return {name: NOTE + "\n" + "\n".join(page()) + "\n" for name, page in made.items()}
+    written = {name: NOTE + "\n" + "\n".join(page()) + "\n" for name, page in made.items()}
+    return written | error_pages.pages(NOTE)
 
 
 def settings_page() -> Iterator[str]:
@@ -125,7 +154,24 @@ def command_page() -> Iterator[str]:
     yield "Logs go to stderr: on a terminal as text with a live line, elsewhere one JSON object a"
     yield "line. `DATAHUB_LOG_FORMAT` chooses.\n"
     yield "## Exit codes\n"
+    yield "Of `run`:\n"
     yield table(("code", "meaning"), [(str(code), text) for code, text in EXIT_CODES.items()])
+    yield "\nOf the others, where it is more than 0 after success and 2 after wrong usage or"
+    yield "configuration:\n"
+    rows = [
+        (f"`{context.command_path}`", str(code), text)
+        for context in contexts()
+        for code, text in exit_codes(context.command).items()
+        if context.info_name != "run"
+    ]
+    yield table(("command", "code", "meaning"), rows)
+
+
+def exit_codes(command: click.Command) -> dict[int, str]:
+    """The exit codes that the help of a command names, with what they mean."""
+    _, _, codes = inspect.cleandoc(command.help or "").partition("Exit codes:\n")
+    found = re.findall(r"^ +(\d+) +(.+)$", codes.partition("\n\n")[0], re.MULTILINE)
+    return {int(code): text for code, text in found}
 
 
 def contexts() -> Iterator[click.Context]:
@@ -166,10 +212,11 @@ def errors_page() -> Iterator[str]:
     yield "The exit code is that of `datahub-plugin run` where the error ends the run."
     yield "`RetryableError` and `FinalError` do so at the start only: a report that cannot be"
     yield "delivered later is kept, and the code is 75.\n"
+    yield from error_pages.codes()
     for name, kind in error_classes().items():
         yield f"## {name}\n"
         yield f"{markdown(kind)}\n"
-        yield f"{leads_to(kind)}\n"
+        yield f"{leads_to(kind)} Code: {error_pages.link(kind)}.\n"
 
 
 def error_classes() -> dict[str, type[BaseException]]:
@@ -192,32 +239,70 @@ def leads_to(kind: type[BaseException]) -> str:
     return f"Exit code: {exit_code(kind.__new__(kind))}."
 
 
+def metrics_page() -> Iterator[str]:
+    """What the service tells Prometheus."""
+    yield "# Metrics\n"
+    yield "What [`serve`](../how-to/serve.md) answers at `GET /metrics`, where prometheus-client is"
+    yield "installed (the extra `telemetry`). No label holds a subtask's id.\n"
+    rows = [
+        (f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels) or "-", meaning)
+        for name, kind, labels, meaning in metrics()
+    ]
+    yield table(("metric", "type", "labels", "meaning"), rows)
+    yield "\nA metric whose name begins with `process_` is about the service's own process. The"
+    yield "processes of plugins are not counted in it.\n"
+    yield table(("label", "values"), [(f"`{name}`", text) for name, text in LABELS.items()])
+
+
+def metrics() -> Iterator[tuple[str, str, list[str], str]]:
+    """Each metric's name, type, labels and meaning, from a service that had one request."""
+    figures = Metrics()
+    figures.request("ready", 200, 0.0)
+    figures.ended(TaskStatus.COMPLETED)
+    shown = figures.text({"running": 0}).decode()
+    for family in text_string_to_metric_families(shown):
+        if family.name.endswith("_created"):  # when a counter began: the client's own affair
+            continue
+        name = family.name + "_total" * (family.type == "counter")
+        labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
+        yield name, family.type, labels, family.documentation
+
+
 def context_page() -> Iterator[str]:
     """The public names of the package."""
     yield "# The Python surface\n"
     yield "All of it is imported from `plugin_framework`. For the errors, see"
     yield "[errors](errors.md).\n"
     for name in CLASSES:
-        yield from class_section(name, getattr(plugin_framework, name))
+        yield from class_section(plugin_framework, name)
     yield "## Functions\n"
     for name in FUNCTIONS:
-        yield entry(name, getattr(plugin_framework, name))
+        yield f"### {name}\n"
+        yield api(plugin_framework, name, [described(name, getattr(plugin_framework, name))])
     yield "## Other names\n"
     yield table(("name", "what it is"), [(f"`{name}`", text) for name, text in ELSEWHERE.items()])
 
 
-def class_section(name: str, owner: type) -> Iterator[str]:
+def class_section(home: ModuleType, name: str) -> Iterator[str]:
     """A class and its public members."""
+    owner = getattr(home, name)
     yield f"## {name}\n"
-    yield f"{markdown(owner)}\n"
     if name == "TaskStatus":
-        yield table(("status", "name"), [(str(int(one)), one.name) for one in list(owner)])  # type: ignore[call-overload]  # it is an enum
+        yield f"{markdown(owner)}\n"
+        yield table(("status", "name"), [(str(int(one)), one.name) for one in list(owner)])
         yield ""
+        return
+    shown = [] if name == "DatahubPlugin" else members(owner)
+    entries = [f"### {member}\n\n{described(member, value)}" for member, value in shown]
+    yield api(home, name, [f"{markdown(owner)}\n", *entries])
     if name == "DatahubPlugin":
         yield "Its hooks are described under [hooks](hooks.md).\n"
-    elif name != "TaskStatus":
-        for member, value in members(owner):
-            yield entry(member, value)
+
+
+def api(home: ModuleType, name: str, parts: Sequence[str]) -> str:
+    """What describes a name here; in the site, mkdocstrings does so instead (site_hooks.py)."""
+    text = "\n".join(parts)
+    return f"<!-- api: {home.__name__}.{name} -->\n\n{text}\n<!-- end of api -->\n"
 
 
 def members(owner: type) -> Iterator[tuple[str, Any]]:
@@ -231,8 +316,13 @@ def members(owner: type) -> Iterator[tuple[str, Any]]:
 
 def entry(name: str, value: Any) -> str:
     """A heading, a signature and a docstring."""
+    return f"### {name}\n\n{described(name, value)}"
+
+
+def described(name: str, value: Any) -> str:
+    """A signature and a docstring."""
     signature = "" if isinstance(value, property) else signature_of(value)
-    return f"### {name}\n\n```text\n{name}{signature}\n```\n\n{markdown(value)}\n"
+    return f"```text\n{name}{signature}\n```\n\n{markdown(value)}\n"
 
 
 def signature_of(function: Callable[..., Any]) -> str:

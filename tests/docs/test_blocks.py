@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.fragments import CHECKS
 from tests.docs.markdown import PAGES, ROOT, Block, blocks
 from tests.docs.terminal import Terminal, matches
 
-SHOWN_ONLY = frozenset({"mermaid", "text"})
+SHOWN_ONLY = frozenset({"text"})
 # These set up the reader's machine; that they work is what a run of these tests shows.
 SET_UP = ("make ", "git clone ", "python3 -m venv ", ". ", "pip install .", "pip install numpy ")
 INSTALL = "pip install -e ."
@@ -54,8 +55,18 @@ def _run(block: Block, folder: Path, terminal: Terminal, where: str) -> None:
         _write(block, _current_folder(terminal))
     elif block.language == "json":
         json.loads(block.text)
+    elif block.language in CHECKS:
+        _check(block, where)
+        _write(block, _current_folder(terminal))
     else:
         raise AssertionError(f"{where}: no way to run {block.language or 'a block of no'} language")
+
+
+def _check(block: Block, where: str) -> None:
+    try:
+        CHECKS[block.language](block.text)
+    except Exception as error:
+        raise AssertionError(f"{where}: {error}") from error
 
 
 def _run_python(block: Block, terminal: Terminal, folder: Path, where: str) -> None:

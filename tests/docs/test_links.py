@@ -23,8 +23,14 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def test_every_page_can_be_reached_from_the_index() -> None:
+    """By a link of the index itself, but for the pages of single errors."""
     index = ROOT / "docs" / "index.md"
-    linked = {(index.parent / link.partition("#")[0]).resolve() for link in links(index)}
+    errors = ROOT / "docs" / "reference" / "errors.md"
+    linked = {
+        (page.parent / link.partition("#")[0]).resolve()
+        for page in (index, errors)
+        for link in links(page)
+    }
     assert {page for page in PAGES if page.is_relative_to(index.parent)} - linked == {index}
 
 

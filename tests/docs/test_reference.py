@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import runpy
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from plugin_framework.cli.app import app
 from plugin_framework.plugin.hookspecs import OBSERVER_HOOKS, TASK_HOOKS
 from plugin_framework.settings import describe_settings
 from tests.cli.calling import call
+from tests.docs.generator import load
 from tests.docs.markdown import ROOT, anchors
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -22,7 +22,7 @@ REFERENCE = ROOT / "docs" / "reference"
 
 @pytest.fixture(scope="module")
 def generated() -> dict[str, Any]:
-    return runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    return load("generate.py")
 
 
 def _text(page: str) -> str:
