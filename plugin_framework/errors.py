@@ -228,8 +228,8 @@ class Problem(str):
         made.code = line.code if isinstance(line, Problem) else code
         return made
 
-    def __getnewargs__(self) -> tuple[str, Code]:
-        return str(self), self.code
+    def __reduce__(self) -> tuple[type[Self], tuple[str, Code]]:
+        return type(self), (str(self), self.code)
 
 
 def problem_of(error: BaseException, line: str) -> Problem:

@@ -1,0 +1,1 @@
+"""What authors may use stays what it was in the last release."""
