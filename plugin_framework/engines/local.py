@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from plugin_framework.isolation.process import ProcessIsolation
 from plugin_framework.isolation.thread import ThreadIsolation
 from plugin_framework.journal.journal import Journal
-from plugin_framework.lifecycle.heartbeat import Ticker
+from plugin_framework.lifecycle.clock import REAL, Clock
+from plugin_framework.lifecycle.heartbeat import Ticker, Ticking
 from plugin_framework.lifecycle.observers import Observers
 from plugin_framework.lifecycle.outcome import TaskOutcome
 from plugin_framework.lifecycle.polling import Polls
@@ -40,7 +41,8 @@ class LocalEngine:
 
     ``plugin`` is a class, or what ``datahub-plugin run`` takes. ``observers`` are extensions beside
     the installed ones; ``extensions`` observe too, and have the hooks of tasks besides. An engine
-    ``beside`` another shares all that is not its plugin's with that one, and is closed first.
+    ``beside`` another shares all that is not its plugin's with that one, and is closed first. Its
+    runs go by the ``clock``, and their periodic calls are the ``ticker``'s.
 
     Raises:
         ConfigurationError: no such plugin, or a setting is missing.
@@ -54,6 +56,8 @@ class LocalEngine:
         *,
         observers: Mapping[str, object] | None = None,
         extensions: Mapping[str, object] | None = None,
+        clock: Clock = REAL,
+        ticker: Ticking | None = None,
         beside: LocalEngine | None = None,
     ) -> None:
         base_url = settings.require_datahub()
@@ -65,7 +69,9 @@ class LocalEngine:
             )
             if beside is None:
                 observing = {**(observers or {}), **(extensions or {})}
-                self._supervisor = _supervisor(made, base_url, settings, observing)
+                self._supervisor = _supervisor(
+                    made, base_url, settings, observing, clock, ticker or Ticker()
+                )
             else:
                 self._supervisor = beside._supervisor  # noqa: SLF001 - our own class
             self._isolation = _as_the_plugin_wants(isolation, settings, extensions or {})
@@ -162,11 +168,16 @@ def run_task(
 
 
 def _supervisor(
-    made: ExitStack, base_url: str, settings: Settings, observers: Mapping[str, object]
+    made: ExitStack,
+    base_url: str,
+    settings: Settings,
+    observers: Mapping[str, object],
+    clock: Clock,
+    ticker: Ticking,
 ) -> Supervisor:
     journal = made.enter_context(closing(Journal(settings.state_dir / JOURNAL)))
     client = made.enter_context(closing(datahub_client(base_url, settings)))
-    ticker = made.enter_context(closing(Ticker()))
+    made.enter_context(closing(ticker))
     return Supervisor(
         settings=settings,
         journal=journal,
@@ -175,6 +186,7 @@ def _supervisor(
         observer=made.enter_context(closing(Observers({**load_extensions(), **observers}))),
         ticker=ticker,
         polls=Polls(client, ticker, settings.poll_seconds),
+        clock=clock,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from plugin_framework.errors import DatahubError, RejectedError
 from plugin_framework.journal.timeline import Timeline
-from plugin_framework.lifecycle.heartbeat import Tick, Ticker
+from plugin_framework.lifecycle.heartbeat import Tick, Ticking
 from plugin_framework.lifecycle.polling import Poll, Polls
 from plugin_framework.lifecycle.reporter import Reporter
 from plugin_framework.protocol.client import DatahubClient
@@ -68,7 +68,7 @@ class Control:
         self._deadline = LONGEST_DEADLINE
         self._ticks: list[Tick | Poll] = []
 
-    def start(self, ticker: Ticker, polls: Polls, *, beat: float) -> None:
+    def start(self, ticker: Ticking, polls: Polls, *, beat: float) -> None:
         """Send a heartbeat every ``beat`` seconds from now on, and hear what to do."""
         self._deadline = min(max(beat, SHORTEST_DEADLINE), LONGEST_DEADLINE)
         self._ticks = [ticker.start(lambda: beat, self._beat)]

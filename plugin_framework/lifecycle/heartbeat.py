@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any
+from typing import Any, Protocol
 
 from apscheduler.executors.base import BaseExecutor, run_job
 from apscheduler.jobstores.base import JobLookupError
@@ -145,6 +145,16 @@ class Crew(BaseExecutor):  # type: ignore[misc]  # APScheduler ships no types
                 for _ in range(min(late, MOST - self._members)):
                     self._join()
             time.sleep(PATIENCE)
+
+
+class Ticking(Protocol):
+    """Makes periodic calls."""
+
+    def start(self, seconds: Callable[[], float], call: Callable[[], object]) -> Tick:
+        """Make ``call`` now and every so many seconds, until the tick is stopped."""
+
+    def close(self) -> None:
+        """Stop everything."""
 
 
 class Ticker:

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from plugin_framework.errors import LocalFileError, Problem, problem_of
 from plugin_framework.isolation.session import Ending, Verdict
 from plugin_framework.journal.journal import Journal
+from plugin_framework.lifecycle.clock import Clock
 from plugin_framework.lifecycle.folders import safe_file_name
 from plugin_framework.lifecycle.hold import Hold
 from plugin_framework.lifecycle.open_outputs import OpenOutputs
@@ -33,11 +34,13 @@ log = logging.getLogger("datahub.transfer")
 class Owner(Protocol):
     """What a host needs of the run it belongs to.
 
-    ``stopped`` is set when the task is to stop; ``patience`` is for calls to Datahub, in seconds.
+    ``stopped`` is set when the task is to stop; ``patience`` is for calls to Datahub, in seconds of
+    the ``clock``.
     """
 
     stopped: threading.Event
     patience: float
+    clock: Clock
 
     @property
     def pausing(self) -> bool:
@@ -70,6 +73,7 @@ class _Holding:
     def __init__(self, owner: Owner) -> None:
         self.stopped = owner.stopped
         self.patience = owner.patience
+        self.clock = owner.clock
         self.held = False
         self.ended = False
         self.gone = False
@@ -228,7 +232,7 @@ class SupervisorHost:
         return self._owner.settle(ending, self._upload_outputs)
 
     def _presign(self) -> DownloadTicket:
-        return Going(self._going.check, self._owner.stopped.wait).patiently(
+        return Going(self._going.check, self._owner.stopped.wait, self._owner.clock).patiently(
             lambda: self._client.download_presign(self._subtask_id, patience=0),
             self._owner.patience,
         )

@@ -6,17 +6,23 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from plugin_framework.errors import RetryableError
+from plugin_framework.lifecycle.clock import REAL, Clock
 from plugin_framework.protocol.backoff import Backoff
 
 T = TypeVar("T")
 
 
-def persist(attempt: Callable[[], T], patience: float, ended: Callable[[float], bool]) -> T:
+def persist(
+    attempt: Callable[[], T],
+    patience: float,
+    ended: Callable[[float], bool],
+    clock: Clock = REAL,
+) -> T:
     """Make attempts until one succeeds, fails for good, or patience (seconds) runs out.
 
-    ``ended`` waits for at most so many seconds, and says whether to give up.
+    ``ended`` waits for at most so many seconds of the clock, and says whether to give up.
     """
-    backoff = Backoff(patience)
+    backoff = Backoff(patience, clock.now)
     while True:
         try:
             return attempt()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from plugin_framework.errors import DatahubError
-from plugin_framework.lifecycle.heartbeat import Tick, Ticker
+from plugin_framework.lifecycle.heartbeat import Tick, Ticking
 from plugin_framework.protocol.client import DatahubClient
 from plugin_framework.protocol.models import TaskStatus
 
@@ -25,7 +25,7 @@ Told = Callable[[float, TaskStatus | DatahubError], object]
 class Polls:
     """All questions of one supervisor: one for each task id, whoever wants to know."""
 
-    def __init__(self, client: DatahubClient, ticker: Ticker, seconds: float) -> None:
+    def __init__(self, client: DatahubClient, ticker: Ticking, seconds: float) -> None:
         """``seconds`` between two questions about one task id; 0: none are asked."""
         self._client = client
         self._ticker = ticker

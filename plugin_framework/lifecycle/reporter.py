@@ -23,6 +23,7 @@ from plugin_framework.errors import (
     RetryableError,
 )
 from plugin_framework.journal.journal import Journal, Report
+from plugin_framework.lifecycle.clock import REAL, Clock
 from plugin_framework.lifecycle.patience import persist
 from plugin_framework.lifecycle.states import may_follow
 from plugin_framework.protocol.backoff import AskFirst
@@ -70,7 +71,9 @@ class Reporter:
         before_end: Callable[[], None] = lambda: None,
         on_status: Callable[[TaskStatus, TaskStatus], None] = lambda _old, _new: None,
         on_delivered: Callable[[Report], None] = lambda _report: None,
+        clock: Clock = REAL,
     ) -> None:
+        self._clock = clock
         self._client = client
         self._journal = journal
         self._subtask_id = subtask_id
@@ -243,16 +246,16 @@ class Reporter:
         self.hurry(timeout)
         with self._changed:
             while self._pending and not self._closed.is_set():
-                left = self._give_up_at - time.monotonic()
+                left = self._give_up_at - self._clock.now()
                 if left <= 0:
                     break
-                self._changed.wait(min(left, threading.TIMEOUT_MAX))
+                self._clock.wait(self._changed.wait, left)
             return Delivery(done=False, error=self._problem) if self._pending else self._delivery
 
     def hurry(self, seconds: float) -> None:
         """Let ``wait`` take no longer than this from now."""
         with self._changed:
-            self._give_up_at = min(self._give_up_at, time.monotonic() + seconds)
+            self._give_up_at = min(self._give_up_at, self._clock.now() + seconds)
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -368,12 +371,12 @@ class Reporter:
         # A run before this one may have sent it: what became of that died with it.
         in_doubt = report.report_id in self._inherited and report.outcome is not None
         attempt = AskFirst(post, lambda: self._applied(report), in_doubt=in_doubt)
-        persist(attempt, patience, self._rest)
+        persist(attempt, patience, self._rest, self._clock)
 
     def _rest(self, seconds: float) -> bool:
         """Between two tries: there may be room in the journal by now."""
         self.keep()
-        return self._closed.wait(seconds)
+        return self._clock.wait(self._closed.wait, seconds)
 
     def _applied(self, report: Report) -> bool:
         """Whether Datahub has what the report says; asked where its answer was lost.

@@ -45,14 +45,13 @@ class Run:
         self._settings = supervisor.settings
         self._changed = threading.Condition()
         self.stopped = threading.Event()
-        self.patience = self._settings.delivery_deadline
+        self.clock, self.patience = supervisor.clock, self._settings.delivery_deadline
         self._stop: Stop | None = None
         self._verdict: Verdict | None = None
         self._storing = self._deciding = self._over = False
         self.pausing = self._delivering = self._shutting_down = False
         self.paused_for: int | None = None
-        self._attempt = 0
-        self._told_percent = -1
+        self._attempt, self._told_percent = 0, -1
         self._work_dir = work_dir_of(self._settings.state_dir, task.subtask_id)
         self._chronicle = Chronicle(
             task.subtask_id, supervisor.journal.timeline, supervisor.observer
@@ -62,6 +61,7 @@ class Run:
             stall=self._settings.stall_seconds,
             on_stall=self._chronicle.stalled,
             on_move=self._chronicle.moved,
+            clock=supervisor.clock,
         )
         self._host = SupervisorHost(
             task.subtask_id,
@@ -81,6 +81,7 @@ class Run:
             before_end=lambda: self._control.stop(wait=True),
             on_status=self._chronicle.status_changed,
             on_delivered=self._chronicle.delivered,
+            clock=supervisor.clock,
         )
         self._control = Control(
             self,
@@ -341,8 +342,7 @@ class Run:
 
     def confirm(self, status: TaskStatus) -> None:
         """See host.Owner."""
-        leaving = self.paused_for is not None and self._settings.on_shutdown == "leave"
-        if not leaving:
+        if self.paused_for is None or self._settings.on_shutdown != "leave":
             self._reporter.report(status)
         self._watch.expect_progress(expected=status is TaskStatus.RUNNING)
         if status is TaskStatus.PAUSED and self.paused_for is not None:

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from plugin_framework.isolation.process import WorkerExit
 from plugin_framework.isolation.session import TaskHost
 from plugin_framework.journal.journal import Journal
-from plugin_framework.lifecycle.heartbeat import Ticker
+from plugin_framework.lifecycle.clock import REAL, Clock
+from plugin_framework.lifecycle.heartbeat import Ticking
 from plugin_framework.lifecycle.polling import Polls
 from plugin_framework.lifecycle.watch import Worker
 from plugin_framework.plugin.context import TaskFacts
@@ -64,6 +65,7 @@ class Supervisor:
     client: DatahubClient
     journal: Journal
     engine: Engine
-    ticker: Ticker
+    ticker: Ticking
     polls: Polls
     observer: Observer
+    clock: Clock = REAL

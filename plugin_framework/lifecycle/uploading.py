@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from plugin_framework.errors import DatahubError, LocalFileError, RejectedError, RetryableError
 from plugin_framework.journal.uploads import KeptPart, KeptUpload, Output, UploadLog
+from plugin_framework.lifecycle.clock import REAL, Clock
 from plugin_framework.lifecycle.patience import persist
 from plugin_framework.plugin.context import UploadedFile
 from plugin_framework.protocol.client import DatahubClient
@@ -46,6 +47,7 @@ class Patient(Protocol):
 
     stopped: threading.Event
     patience: float
+    clock: Clock
 
     def check(self) -> None:
         """Wait while the task is paused; raise TaskCancelled if it is to stop."""
@@ -56,11 +58,12 @@ class Going:
     """How an upload is to go on.
 
     ``check`` waits while it is held, and raises what is to end it; ``wait`` waits for so many
-    seconds, or until then.
+    seconds of the clock, or until then.
     """
 
     check: Callable[[], None]
     wait: Callable[[float], object]
+    clock: Clock = REAL
 
     def patiently(self, call: Callable[[], T], patience: float) -> T:
         """Make a call to Datahub, again and again if need be, for so many seconds.
@@ -73,10 +76,10 @@ class Going:
             return call()
 
         def ended(seconds: float) -> bool:
-            self.wait(seconds)
+            self.clock.wait(self.wait, seconds)
             return False
 
-        return persist(attempt, patience, ended)
+        return persist(attempt, patience, ended, self.clock)
 
 
 class Uploads:
@@ -121,7 +124,9 @@ class Uploads:
         Raises:
             TransferError: it cannot be read, or storage does not take it.
         """
-        return self._store(path, name, Going(self._owner.check, self._owner.stopped.wait))
+        return self._store(
+            path, name, Going(self._owner.check, self._owner.stopped.wait, self._owner.clock)
+        )
 
     def growing(self, path: Path, name: str, file: Growing, going: Going) -> UploadedFile:
         """Store a file while it is written."""
@@ -151,7 +156,7 @@ class Uploads:
                 self._store(
                     path,
                     name,
-                    Going(reins.checkpoint, reins.wait),
+                    Going(reins.checkpoint, reins.wait, self._owner.clock),
                     reins=reins,
                     moved=count,
                 )

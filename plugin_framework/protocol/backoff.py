@@ -24,20 +24,21 @@ _log = logging.getLogger("datahub.client")
 class Backoff:
     """Decides, as stamina's backoff hook, whether and how long to wait after an error.
 
-    ``patience`` is in seconds from now, on the monotonic clock. A wait never outlasts it: our
-    own is cut short for a last attempt, and where the server asks for a longer one we give up.
-    Our own counts from the start of the attempt: one that hung has waited already, and Datahub
+    ``patience`` is in seconds from ``now``, by a clock that never goes back. A wait never outlasts
+    it: our own is cut short for a last attempt, and where the server asks for a longer one we give
+    up. Our own counts from the start of the attempt: one that hung has waited already, and Datahub
     may be back since.
     """
 
-    def __init__(self, patience: float) -> None:
-        self._began = time.monotonic()
+    def __init__(self, patience: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._began = now()
         self._gives_up_at = self._began + patience
         self._retries = 0
 
     def __call__(self, error: Exception) -> bool | float:
         """Return the seconds to wait, or False to let the error through."""
-        now = time.monotonic()
+        now = self._now()
         left = self._gives_up_at - now
         if not isinstance(error, RetryableError) or left <= 0:
             return False

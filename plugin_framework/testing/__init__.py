@@ -6,16 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plugin_framework.testing.clock import Clock
+    from plugin_framework.testing.conformance import PluginConformance
     from plugin_framework.testing.datahub import LocalDatahub, run_plugin
     from plugin_framework.testing.probe import ContextProbe, make_context
     from plugin_framework.testing.task_run import LogLine, Output, TaskRun
     from plugin_framework.testing.web import Request
 
 __all__ = [
+    "Clock",
     "ContextProbe",
     "LocalDatahub",
     "LogLine",
     "Output",
+    "PluginConformance",
     "Request",
     "TaskRun",
     "make_context",
@@ -24,10 +28,12 @@ __all__ = [
 
 # Loaded at first use: pytest imports this package whether or not a test needs it.
 _HOMES = {
+    "Clock": "plugin_framework.testing.clock",
     "ContextProbe": "plugin_framework.testing.probe",
     "LocalDatahub": "plugin_framework.testing.datahub",
     "LogLine": "plugin_framework.testing.task_run",
     "Output": "plugin_framework.testing.task_run",
+    "PluginConformance": "plugin_framework.testing.conformance",
     "Request": "plugin_framework.testing.web",
     "TaskRun": "plugin_framework.testing.task_run",
     "make_context": "plugin_framework.testing.probe",

@@ -23,12 +23,16 @@ from plugin_framework.journal.journal import Journal
 from plugin_framework.lifecycle.folders import make_work_dir
 from plugin_framework.plugin.base import DatahubPlugin
 from plugin_framework.settings import Settings
+from plugin_framework.testing.clock import Clock
 from plugin_framework.testing.settings import given_settings
 from plugin_framework.testing.stops import Kind, Place
 from plugin_framework.testing.task_run import Hub, Plan, TaskRun
 from plugin_framework.testing.web import Request, Web
 
 Input = Path | str | bytes | None
+
+_QUICK: Mapping[str, Any] = {"heartbeat_seconds": 1, "poll_seconds": 1, "grace_seconds": 5}
+"""Settings that nobody likes to wait for; a clock that is moved on has no need of them."""
 
 
 class RunOptions(TypedDict, total=False):
@@ -57,13 +61,14 @@ class LocalDatahub:
     """A Datahub of a test's own: API and storage, at an address on loopback.
 
     Use it in a ``with`` block, or call ``close``. ``web`` is where to serve it, for one at a time.
+    With a ``clock``, the runs go by it.
 
     Attributes:
         url: its address.
         store: its state, to look at.
     """
 
-    def __init__(self, web: Web | None = None) -> None:
+    def __init__(self, web: Web | None = None, *, clock: Clock | None = None) -> None:
         # A short path: addresses of sockets below it may have a hundred characters.
         self._folder = Path(tempfile.mkdtemp(prefix="datahub-"))
         self._numbers = itertools.count(1)
@@ -81,7 +86,7 @@ class LocalDatahub:
             chaos=self._chaos,
         )
         self._web.serve(app)
-        self._hub = Hub(self.store, self._web)
+        self._hub = Hub(self.store, self._web, clock)
         # Runs that have ended show what is there: it stays until nobody knows them any more.
         weakref.finalize(self._hub, _remove, self.store, self._folder)
         self._requests = self._web.requests
@@ -200,9 +205,9 @@ class LocalDatahub:
     def _settings(
         self, given: Mapping[str, Any], isolation: Literal["thread", "process"], state_dir: Path
     ) -> Settings:
+        usual = {} if self._hub.clock is not None else _QUICK
         return given_settings(
-            {"heartbeat_seconds": 1, "poll_seconds": 1, "grace_seconds": 5, **given}
-            | {"isolation": isolation, "on_shutdown": "leave"},
+            {**usual, **given, "isolation": isolation, "on_shutdown": "leave"},
             base_url=self.url,
             api_key=SecretStr(self._key),
             api_secret=SecretStr(self._secret),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from plugin_framework.testing.clock import Clock
     from plugin_framework.testing.datahub import LocalDatahub
     from plugin_framework.testing.probe import ContextProbe
     from plugin_framework.testing.task_run import TaskRun
@@ -25,11 +26,20 @@ def _datahub_web() -> Iterator[Web]:
 
 
 @pytest.fixture
-def datahub(_datahub_web: Web) -> Iterator[LocalDatahub]:
+def clock() -> Clock:
+    """The clock that the runs of this test go by; it stands still until it is moved on."""
+    from plugin_framework.testing.clock import Clock  # noqa: PLC0415 - see above
+
+    return Clock()
+
+
+@pytest.fixture
+def datahub(_datahub_web: Web, request: pytest.FixtureRequest) -> Iterator[LocalDatahub]:
     """A Datahub of the test's own, with storage."""
     from plugin_framework.testing.datahub import LocalDatahub  # noqa: PLC0415 - see above
 
-    with LocalDatahub(_datahub_web) as datahub:
+    clock = request.getfixturevalue("clock") if "clock" in request.fixturenames else None
+    with LocalDatahub(_datahub_web, clock=clock) as datahub:
         yield datahub
 
 

@@ -20,12 +20,14 @@ from plugin_framework.emulator.rules import Refused
 from plugin_framework.emulator.store import Store
 from plugin_framework.engines.local import LocalEngine
 from plugin_framework.isolation.freeze import freeze
+from plugin_framework.lifecycle.clock import REAL
 from plugin_framework.lifecycle.outcome import TaskOutcome
 from plugin_framework.plugin.base import DatahubPlugin
 from plugin_framework.plugin.hookspecs import hookimpl
 from plugin_framework.plugin.loader import ExtensionRef
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.settings import Settings
+from plugin_framework.testing.clock import Clock
 from plugin_framework.testing.local import inside
 from plugin_framework.testing.stops import Kind, Place, RemoteStops, Stops, StopsOf
 from plugin_framework.testing.web import Request, Web
@@ -74,6 +76,7 @@ class Hub:
 
     store: Store
     web: Web
+    clock: Clock | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ class TaskRun:
         self._thread.start()
 
     def _made_engine(self, stops: Stops | ExtensionRef) -> LocalEngine:
-        plan = self._plan
+        plan, clock = self._plan, self._hub.clock
         own = {f"test-{number}": each for number, each in enumerate(plan.extensions, 1)}
         try:
             return LocalEngine(
@@ -140,6 +143,8 @@ class TaskRun:
                 plan.settings,
                 extensions={"test-stops": stops, **own},
                 observers={"test-run": _Watcher(self._notice)},
+                clock=clock or REAL,
+                ticker=clock.ticker() if clock else None,
             )
         except BaseException:
             self._close_stops()
@@ -261,18 +266,20 @@ class TaskRun:
         """Have Datahub ask for a pause, and wait until it has taken hold.
 
         With ``at``, the order arrives when the run next comes to that checkpoint, and the run does
-        not go on from there without it.
+        not go on from there without it. One that is paused already goes on until then.
 
         Raises:
             AssertionError: it ended without that.
             ValueError: it is past that checkpoint.
             TimeoutError: it has not come to a checkpoint in time.
         """
-        if self.status is TaskStatus.PAUSED:
-            return
+        paused = self.status is TaskStatus.PAUSED
         seen = len(self.statuses)
-        self._order("pause", at)
-        self.await_pause(at, seen)
+        if at is not None or not paused:
+            self._order("pause", at)
+            if paused:
+                self.resume()
+            self.await_pause(at, seen)
 
     def await_pause(self, at: Place | None, seen: int = 0) -> None:
         """Wait until Datahub has it as paused, after so many other statuses."""
@@ -344,6 +351,8 @@ class TaskRun:
             self._killed = True
             self._run.shutdown(signal.SIGTERM)
             self._run.shutdown(signal.SIGTERM)
+            if self._hub.clock is not None:
+                self._hub.clock.advance(END_SECONDS)
             self._thread.join(END_SECONDS)
 
     # Inside

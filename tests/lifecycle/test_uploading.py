@@ -13,6 +13,7 @@ import pytest
 from plugin_framework.errors import RejectedError, StorageError, TaskCancelled
 from plugin_framework.journal.journal import Journal
 from plugin_framework.journal.uploads import Output
+from plugin_framework.lifecycle.clock import REAL, Clock
 from plugin_framework.lifecycle.uploading import Uploads
 from plugin_framework.protocol.client import DatahubClient
 from plugin_framework.settings import TransferSettings
@@ -31,6 +32,7 @@ class Owner:
     def __init__(self) -> None:
         self.stopped = threading.Event()
         self.patience = 10.0
+        self.clock: Clock = REAL
 
     def check(self) -> None:
         if self.stopped.is_set():

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from plugin_framework import TaskCancelled, TaskContext
 from plugin_framework.errors import ObjectChangedError, TransferError
-from plugin_framework.isolation.session import _CheckedHost
+from plugin_framework.isolation.session import CheckedHost
 from plugin_framework.plugin import input_file
 from plugin_framework.plugin.context import Gate
 from plugin_framework.plugin.input_file import InputBlocks, open_blocks
@@ -47,7 +47,7 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def ctx(host: RecordingHost, gate: Gate, tmp_path: Path) -> TaskContext[Any]:
     log = logging.getLogger("test")
-    return TaskContext(facts(tmp_path), None, host=_CheckedHost(host), gate=gate, log=log)
+    return TaskContext(facts(tmp_path), None, host=CheckedHost(host), gate=gate, log=log)
 
 
 def fetched(host: RecordingHost) -> list[tuple[int, int]]:
