@@ -16,6 +16,9 @@ from plugin_framework.cli.streams import own_stdout
 if TYPE_CHECKING:
     from plugin_framework.testing.conformance import Finding, Report
 
+PLAIN_WIDTH = 100
+"""Characters of a line of the table, where it does not go to a terminal."""
+
 
 @click.command("check", short_help="Try a plugin by the rules for plugins.")
 @click.argument("name")
@@ -95,7 +98,7 @@ def _shown_meanwhile() -> Callable[[Finding], None]:
 def _as_text(report: Report) -> str:
     from rich.console import Console  # noqa: PLC0415 - loaded late
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     with console.capture() as text:
         console.print(report.as_table())
     if sys.stderr.isatty():

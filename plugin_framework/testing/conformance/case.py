@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,11 +16,9 @@ from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.testing.conformance import samples as kinds
 from plugin_framework.testing.conformance.live import Live
 from plugin_framework.testing.conformance.rule import NotApplicable
-from plugin_framework.testing.conformance.samples import SIZES, Grow
+from plugin_framework.testing.conformance.samples import SIZES, Grow, MiB
 from plugin_framework.testing.conformance.stage import GRACE_SECONDS, TRIAL_SECONDS, Stage
 from plugin_framework.testing.conformance.trial import Trial
-
-GIVE_SAMPLE = "give a file that the plugin takes: --sample FILE, or samples = [...]"
 
 
 class Case:
@@ -50,8 +49,7 @@ class Case:
         self.sizes = sizes
         self._grow = grow or kinds.grown
         self._grown: dict[int, Trial] = {}
-        self.folder = stage.folder / "samples"
-        self.folder.mkdir()
+        self.folder = Path(tempfile.mkdtemp(prefix="samples-", dir=stage.folder))
         self.given = bool(samples)
         own = kinds.own_samples
         self.samples = kinds.prepare(samples, self.folder) if samples else own(self.folder)
@@ -76,9 +74,7 @@ class Case:
         for sample, trial in self.trials.items():
             if trial.completed:
                 return sample
-        first = next(iter(self.trials.values()))
-        advice = "see result-is-json" if self.given else GIVE_SAMPLE
-        raise NotApplicable(f"no sample is taken ({first.input}: {first.ended}); {advice}")
+        raise NotApplicable("there is no sample that the plugin takes: see result-is-json")
 
     @property
     def plain(self) -> Trial:
@@ -119,6 +115,7 @@ class Case:
             NotApplicable: no such input can be made.
         """
         if size not in self._grown:
+            self._refuse_after_slow()
             source = self._grow(self.sample, size, self.folder)
             if source is None:
                 raise NotApplicable(
@@ -128,6 +125,15 @@ class Case:
             self._grown[size] = self.stage.run(source, self.config, measure=True)
             source.unlink(missing_ok=True)
         return self._grown[size]
+
+    def _refuse_after_slow(self) -> None:
+        """A larger input takes longer still."""
+        for size, trial in self._grown.items():
+            if trial.overdue:
+                raise NotApplicable(
+                    f"an input of {size / MiB:.0f} MiB takes more than {self.stage.limit:.0f} s;"
+                    " choose smaller sizes in a PluginConformance class"
+                )
 
     def takes(self, config: Mapping[str, Any]) -> bool:
         """Whether this config validates."""

@@ -62,7 +62,11 @@ def result_is_json(case: Case) -> str:
         _check_ended(case, trial)
     done = [trial for trial in case.trials.values() if trial.completed]
     if not done:
-        _ = case.plain  # says what is missing
+        refused = next(iter(case.trials.values()))
+        raise NotApplicable(
+            f"the plugin takes none of the suite's own samples ({refused.input}: {refused.ended});"
+            " give one that it takes: --sample FILE, or samples = [...]"
+        )
     return f"{len(done)} of {len(case.trials)} samples completed"
 
 
@@ -160,9 +164,7 @@ def huge_input(case: Case) -> str:
     size = max(case.sizes)
     trial = case.grown(size)
     if trial.overdue:
-        raise NotApplicable(
-            f"an input of {_mib(size)} takes more than {trial.seconds:.0f} s; choose smaller sizes"
-        )
+        raise NotApplicable(f"an input of {_mib(size)} {trial.ended}; choose smaller sizes")
     if not (trial.completed or trial.refused):
         raise Broken(f"an input of {_mib(size)}: {trial.ended}")
     return f"an input of {_mib(size)}: {trial.ended}, in {trial.seconds:.1f} s"

@@ -30,7 +30,7 @@ from plugin_framework.testing.conformance.probe import MARK
 from plugin_framework.testing.conformance.trial import Line, Trial
 
 GRACE_SECONDS = 10.0
-TRIAL_SECONDS = 120.0
+TRIAL_SECONDS = 60.0
 
 _SAMPLE_SECONDS = 0.01
 _STEP_SECONDS = 0.05
