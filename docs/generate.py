@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +18,7 @@ import sequence_diagram
 from prometheus_client.parser import text_string_to_metric_families
 
 import plugin_framework
-from plugin_framework import errors
+from plugin_framework import errors, testing
 from plugin_framework.cli.app import app, exit_code
 from plugin_framework.plugin import hookspecs
 from plugin_framework.plugin.hookspecs import ObserverHooks, TaskHooks
@@ -97,6 +99,7 @@ def pages() -> dict[str, str]:
         "errors.md": errors_page,
         "context.md": context_page,
         "metrics.md": metrics_page,
+        "testing.md": testing_page,
     }
     written = {name: NOTE + "\n" + "\n".join(page()) + "\n" for name, page in made.items()}
     return written | error_pages.pages(NOTE)
@@ -277,10 +280,41 @@ def context_page() -> Iterator[str]:
         yield from class_section(plugin_framework, name)
     yield "## Functions\n"
     for name in FUNCTIONS:
-        yield f"### {name}\n"
-        yield api(plugin_framework, name, [described(name, getattr(plugin_framework, name))])
+        yield from function(plugin_framework, name)
     yield "## Other names\n"
     yield table(("name", "what it is"), [(f"`{name}`", text) for name, text in ELSEWHERE.items()])
+
+
+def testing_page() -> Iterator[str]:
+    """The public names of the test kit."""
+    yield "# The test kit\n"
+    yield "For the tests of plugins; [test a plugin](../how-to/test-a-plugin.md) shows how to use"
+    yield "it. The fixtures are there wherever pytest is; the names are imported from"
+    yield "`plugin_framework.testing`.\n"
+    yield "## Fixtures\n"
+    rows = [(f"`{name}`", f"`{kind}`", meaning) for name, kind, meaning in fixtures()]
+    yield table(("fixture", "is a", "meaning"), rows)
+    names = [(name, getattr(testing, name)) for name in testing.__all__]
+    yield "\n## Functions\n"
+    for name, value in names:
+        if inspect.isfunction(value):
+            yield from function(testing, name)
+    for name, value in names:
+        if not inspect.isfunction(value):
+            yield from class_section(testing, name)
+
+
+def fixtures() -> Iterator[tuple[str, str, str]]:
+    """The name, type and meaning of each fixture that the pytest plugin has."""
+    module = ast.parse((SOURCES / "testing" / "pytest_plugin.py").read_text(encoding="utf-8"))
+    for one in module.body:
+        if not isinstance(one, ast.FunctionDef) or one.name.startswith("_"):
+            continue
+        if any("fixture" in ast.unparse(decorator) for decorator in one.decorator_list):
+            kind = re.sub(
+                r"^Iterator\[(.+)\]$", r"\1", ast.unparse(one.returns or ast.Constant(""))
+            )
+            yield one.name, kind, (ast.get_docstring(one) or "").replace("``", "`")
 
 
 def class_section(home: ModuleType, name: str) -> Iterator[str]:
@@ -292,11 +326,21 @@ def class_section(home: ModuleType, name: str) -> Iterator[str]:
         yield table(("status", "name"), [(str(int(one)), one.name) for one in list(owner)])
         yield ""
         return
-    shown = [] if name == "DatahubPlugin" else members(owner)
-    entries = [f"### {member}\n\n{described(member, value)}" for member, value in shown]
-    yield api(home, name, [f"{markdown(owner)}\n", *entries])
     if name == "DatahubPlugin":
+        yield f"{markdown(owner)}\n"
         yield "Its hooks are described under [hooks](hooks.md).\n"
+        return
+    entries = [f"### {member}\n\n{described(member, value)}" for member, value in members(owner)]
+    if is_dataclass(owner):
+        yield call(name, owner)
+    yield api(home, name, [f"{markdown(owner)}\n", *entries])
+
+
+def function(home: ModuleType, name: str) -> Iterator[str]:
+    """A function of a module."""
+    value = getattr(home, name)
+    yield f"### {name}\n\n{call(name, value)}"
+    yield api(home, name, [f"{markdown(value)}\n"])
 
 
 def api(home: ModuleType, name: str, parts: Sequence[str]) -> str:
@@ -321,15 +365,20 @@ def entry(name: str, value: Any) -> str:
 
 def described(name: str, value: Any) -> str:
     """A signature and a docstring."""
+    return f"{call(name, value)}\n{markdown(value)}\n"
+
+
+def call(name: str, value: Any) -> str:
+    """A name with its parameters, as a block."""
     signature = "" if isinstance(value, property) else signature_of(value)
-    return f"```text\n{name}{signature}\n```\n\n{markdown(value)}\n"
+    return f"```text\n{name}{signature}\n```\n"
 
 
 def signature_of(function: Callable[..., Any]) -> str:
     """A signature without ``self``, as the source spells it; a long one over several lines."""
     whole = inspect.signature(function)
     shown = [_spelt(one) for one in whole.parameters.values() if one.name != "self"]
-    answer = f" -> {whole.return_annotation}"
+    answer = "" if inspect.isclass(function) else f" -> {whole.return_annotation}"
     text = str(whole.replace(parameters=shown, return_annotation=whole.empty))
     if len(text) + len(answer) <= LINE:
         return text + answer
@@ -366,7 +415,7 @@ def markdown(documented: Any) -> str:
 
 def _paragraph(text: str) -> str:
     title, _, rest = text.partition("\n")
-    if re.fullmatch(r"(Raises|Attributes|Class attributes):", title):
+    if re.fullmatch(r"(Args|Attributes|Class attributes|Raises):", title):
         return f"**{title[:-1]}**\n\n" + "\n".join(map(_item, textwrap.dedent(rest).splitlines()))
     if text.startswith("    "):
         return f"```text\n{textwrap.dedent(text)}\n```"

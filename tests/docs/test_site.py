@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from playwright.sync_api import Route, expect, sync_playwright
 
 import plugin_framework
 from tests.docs.generator import load
-from tests.docs.markdown import ROOT
+from tests.docs.markdown import PAGES, ROOT
 
 DOCS = ROOT / "docs"
 SOURCES = {"img", "script", "iframe", "source", "video", "audio", "embed", "object"}
@@ -31,21 +32,12 @@ LINKED = {"icon", "preload", "prefetch", "preconnect", "stylesheet", "moduleprel
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    argv = [
-        sys.executable,
-        "-m",
-        "mkdocs",
-        "build",
-        "--strict",
-        "--quiet",
-        "--site-dir",
-        str(folder),
-    ]
+    argv = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(
         argv, cwd=ROOT, env=environment, check=False, capture_output=True, text=True
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -104,6 +96,18 @@ def test_a_page_that_is_new_finds_its_place(hooks: dict[str, Any], tmp_path: Pat
             ]
         },
     ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_lists_and_tables_stand_apart_from_text(page: Path) -> None:
+    """Else code hosts show them, and the site runs them into the paragraph."""
+    text = re.sub(
+        r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
+    for before, line in pairwise(text.splitlines()):
+        item = re.match(r"([-*]|\d+\.) |\|", line)
+        assert not item or re.match(r"$|#|\s|([-*]|\d+\.) |\|", before), line
+        assert not re.match(r" {1,3}([-*]|\d+\.) ", line), f"indent it by 4: {line}"
 
 
 @pytest.mark.parametrize(
