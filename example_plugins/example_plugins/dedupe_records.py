@@ -134,7 +134,9 @@ def split(plan: Plan, ctx: TaskContext[DedupeRecords.Config]) -> Counts:
         shutil.rmtree(plan.folder, ignore_errors=True)
         (plan.folder / "unique").mkdir(parents=True)
         ctx.save_state(plan=made_by, counts=take_step("split", Order(plan=plan), ctx))
+        ctx.log.info("the rows are split into %d parts", plan.parts)
     ctx.progress(40)
+    ctx.checkpoint("split")
     counts: Counts = ctx.state["counts"]
     return counts
 
@@ -149,8 +151,9 @@ def deduplicate(plan: Plan, ctx: TaskContext[DedupeRecords.Config]) -> None:
             for part in missing_parts(plan)
         ]
         for done, step in enumerate(as_completed(steps), 1):
-            step.result()
+            ctx.log.info("of a part, %d rows stay", step.result()["rows"])
             ctx.progress(40 + 40 * done / len(steps))
+            ctx.checkpoint("part")
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -185,8 +185,11 @@ def main(step: str) -> None:
         counts = STEPS[step](order)
     except duckdb.OutOfMemoryException:
         _fail("`memory_mb` is too small for this input")
-    except (ProblemError, duckdb.Error) as error:
-        _fail(str(error).partition("\n")[0])
+    except ProblemError as error:
+        _fail(str(error))
+    except duckdb.Error as error:
+        line = str(error).partition("\n")[0].replace(str(order.plan.source), "it")
+        _fail(f"the input cannot be read as {order.plan.format}: {line.partition('Error: ')[2]}")
     finally:
         shutil.rmtree(order.plan.folder / f"spill-{os.getpid()}", ignore_errors=True)
     print(json.dumps(counts))  # noqa: T201 - its one result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, Self
@@ -148,14 +148,18 @@ class PoliteClient:
             return NOTHING_ALLOWED
 
     async def _fetch(self, url: httpx.URL) -> tuple[httpx.Response, Exchange]:
-        async with self._client.stream("GET", url) as response:
-            body: Any = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed once it is archived
-            async for piece in response.aiter_raw():
-                body.write(piece)
-                if body.tell() > self._config.max_page_bytes:
-                    raise PageError(f"it is larger than {self._config.max_page_bytes} bytes")
-        body.seek(0)
-        return response, Exchange(str(url), _asked(response.request), _answered(response), body)
+        with ExitStack() as opened:
+            body: Any = opened.enter_context(SpooledTemporaryFile(IN_MEMORY))
+            async with self._client.stream("GET", url) as response:
+                async for piece in response.aiter_raw():
+                    body.write(piece)
+                    if body.tell() > self._config.max_page_bytes:
+                        raise PageError(f"it is larger than {self._config.max_page_bytes} bytes")
+            size = body.tell()
+            body.seek(0)
+            opened.pop_all()  # whoever archives it closes it
+        asked, answered = _asked(response.request), _answered(response)
+        return response, Exchange(str(url), asked, answered, body, size)
 
 
 def parsed(address: str) -> httpx.URL:

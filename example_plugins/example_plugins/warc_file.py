@@ -26,12 +26,13 @@ Headers = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A request and its answer; ``body`` as it came, still compressed where it was."""
+    """A request and its answer; ``body`` of ``size`` bytes, still compressed where it was."""
 
     address: str
     request: tuple[str, Headers]
     answer: tuple[str, Headers]
     body: IO[bytes]
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,11 @@ class WarcFile:
         line, headers = exchange.answer
         answer = StatusAndHeaders(line, headers, protocol="HTTP/1.1")
         response = writer.create_warc_record(
-            exchange.address, "response", payload=exchange.body, http_headers=answer
+            exchange.address,
+            "response",
+            payload=exchange.body,
+            length=exchange.size,
+            http_headers=answer,
         )
         writer.write_request_response_pair(request, response)
 
