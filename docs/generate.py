@@ -64,6 +64,11 @@ CLASSES = (
     "TaskOutcome",
     "Settings",
 )
+# Where there is more about a class; it is told here alone.
+MORE = {
+    "DatahubPlugin": "Its hooks are described under [hooks](hooks.md).",
+    "Settings": "Its fields are the [settings](settings.md), in small letters without `DATAHUB_`.",
+}
 FUNCTIONS = ("run_local", "run_task")
 ELSEWHERE = {
     "Field": "pydantic's `Field`, for the fields of a `Config`.",
@@ -326,11 +331,11 @@ def class_section(home: ModuleType, name: str) -> Iterator[str]:
         yield table(("status", "name"), [(str(int(one)), one.name) for one in list(owner)])
         yield ""
         return
-    if name == "DatahubPlugin":
-        yield f"{markdown(owner)}\n"
-        yield "Its hooks are described under [hooks](hooks.md).\n"
-        return
     entries = [f"### {member}\n\n{described(member, value)}" for member, value in members(owner)]
+    if name in MORE:
+        yield f"{markdown(owner)}\n\n{MORE[name]}\n"
+        yield from [] if name == "DatahubPlugin" else entries
+        return
     if is_dataclass(owner):
         yield call(name, owner)
     yield api(home, name, [f"{markdown(owner)}\n", *entries])
@@ -378,7 +383,7 @@ def signature_of(function: Callable[..., Any]) -> str:
     """A signature without ``self``, as the source spells it; a long one over several lines."""
     whole = inspect.signature(function)
     shown = [_spelt(one) for one in whole.parameters.values() if one.name != "self"]
-    answer = "" if inspect.isclass(function) else f" -> {whole.return_annotation}"
+    answer = "" if inspect.isclass(function) else f" -> {_named(whole.return_annotation)}"
     text = str(whole.replace(parameters=shown, return_annotation=whole.empty))
     if len(text) + len(answer) <= LINE:
         return text + answer
@@ -388,6 +393,10 @@ def signature_of(function: Callable[..., Any]) -> str:
             lines.append("*")
         lines.append(str(one))
     return "(\n    " + ",\n    ".join(lines) + f",\n){answer}"
+
+
+def _named(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
 def _spelt(parameter: inspect.Parameter) -> inspect.Parameter:

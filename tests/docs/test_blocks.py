@@ -35,6 +35,14 @@ def test_every_block_of_the_page_runs(page: Path, tmp_path: Path) -> None:
             _run(typed, tmp_path, terminal, f"{page.relative_to(ROOT)}:{block.line}")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_block_is_overlooked(page: Path) -> None:
+    """Each begins at the margin, and says its language and nothing else."""
+    fences = re.findall(r"^\s*(?:```|~~~)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(fences) == 2 * len(blocks(page))
+    assert [block.line for block in blocks(page) if not block.language] == []
+
+
 def _free_ports() -> dict[str, str]:
     """One for each that the pages show."""
     with ExitStack() as held:
