@@ -269,7 +269,7 @@ class ConfigurationError(DatahubError):
     def __init__(self, problems: str | Iterable[str], *, code: Code | None = None) -> None:
         lines = (problems,) if isinstance(problems, str) else tuple(problems)
         super().__init__("\n".join(lines), code=code)
-        self.problems = tuple(Problem(line, self.code) for line in lines)
+        self.problems: tuple[Problem, ...] = tuple(Problem(line, self.code) for line in lines)
 
 
 class SettingsError(ConfigurationError):

@@ -37,7 +37,7 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         super().__init__()
-        self.code = 128 + number
+        self.code: int = 128 + number
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,8 +314,8 @@ class Service:
         )
         self._urls: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._ended = threading.Event()
-        self.url = ""
-        self.problem = ""
+        self.url: str = ""
+        self.problem: str = ""
 
     def __enter__(self) -> Self:
         """Wait until it serves.

@@ -24,7 +24,7 @@ _SIGNED = re.compile("(?:signature|credential|security-token)=", re.IGNORECASE)
 _ABOUT_A_SUBTASK = re.compile("[^%]*\\bsubtask %s")
 _NOISY = ("apscheduler", "httpcore", "httpx", "matplotlib", "PIL", "stamina", "watchfiles")
 
-log = logging.getLogger("datahub.cli")
+log: logging.Logger = logging.getLogger("datahub.cli")
 
 
 class Redact(logging.Filter):

@@ -41,7 +41,7 @@ class Stopped(SystemExit):
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
-        self.signal = signal.Signals(number)
+        self.signal: signal.Signals = signal.Signals(number)
 
 
 REST_SECONDS = 5.0

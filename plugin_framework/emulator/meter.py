@@ -34,11 +34,11 @@ class Transfer:
 
     def __init__(self, kind: Kind, key: str, part: int | None) -> None:
         self.kind = kind
-        self.key = key
-        self.part = part
-        self.bytes = 0
-        self.seen = 0
-        self.started = time.monotonic()
+        self.key: str = key
+        self.part: int | None = part
+        self.bytes: int = 0
+        self.seen: int = 0
+        self.started: float = time.monotonic()
 
     def add(self, count: int) -> None:
         """So many bytes have passed."""

@@ -57,7 +57,7 @@ class Server:
         if settings.bucket is not None:
             check_bucket(settings.bucket)
         self._listener = listener or _listen(settings)
-        self.url = settings.public_url or url_of(self._listener)
+        self.url: str = settings.public_url or url_of(self._listener)
         self.port: int = self._listener.getsockname()[1]
         self._uvicorn: _Uvicorn | None = None
         self._stopped = threading.Event()
@@ -164,8 +164,8 @@ class Emulator:
             whole=bool(services) or lost_after is not None,
         )
         self._process: subprocess.Popen[str] | None = None
-        self.url = ""
-        self.pid = 0
+        self.url: str = ""
+        self.pid: int = 0
         self.store: Store
 
     def __enter__(self) -> Self:

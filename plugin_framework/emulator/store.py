@@ -93,17 +93,19 @@ class Store:
     ) -> None:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._database = Database(state_dir / "datahub.sqlite3")
-        self.objects = Objects(self._database, state_dir / "objects")
-        self.parts = Parts(self._database, self.objects)
-        self.bucket = None if bucket is None else self._connect(bucket, minimum_part)
+        self.objects: Objects = Objects(self._database, state_dir / "objects")
+        self.parts: Parts = Parts(self._database, self.objects)
+        self.bucket: S3Bucket | None = (
+            None if bucket is None else self._connect(bucket, minimum_part)
+        )
         self.backend: Backend = self.bucket or LocalBackend(
             self._database, self.objects, self.parts, minimum_part
         )
-        self.uploads = Uploads(self._database, self.backend)
-        self.reports = Reports(self._database)
-        self.inputs = Inputs(self._database, self.backend)
-        self.meter = Meter(self._database)
-        self.faults = Ledger(self._database)
+        self.uploads: Uploads = Uploads(self._database, self.backend)
+        self.reports: Reports = Reports(self._database)
+        self.inputs: Inputs = Inputs(self._database, self.backend)
+        self.meter: Meter = Meter(self._database)
+        self.faults: Ledger = Ledger(self._database)
 
     def _connect(self, address: BucketAddress, minimum_part: int) -> S3Bucket:
         client = connect(address)

@@ -20,7 +20,7 @@ from plugin_framework.settings import Settings
 
 POLL_SECONDS = 0.05
 
-log = logging.getLogger("datahub.delivery")
+log: logging.Logger = logging.getLogger("datahub.delivery")
 
 
 def deliver_kept(

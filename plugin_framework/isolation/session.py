@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ from plugin_framework.plugin.base import (
     parse_config,
     result_json,
 )
-from plugin_framework.plugin.context import Gate, Host, TaskContext, TaskFacts
+from plugin_framework.plugin.context import Gate, Host, TaskContext, TaskFacts, UploadedFile
 from plugin_framework.plugin.manager import task_manager
 from plugin_framework.protocol.models import TaskStatus
 
@@ -250,15 +250,15 @@ class CheckedHost:
     """Passes everything on; what is not JSON is refused here, where the author's code is."""
 
     def __init__(self, host: Host) -> None:
-        self.download = host.download
-        self.input_size = host.input_size
-        self.read_input = host.read_input
-        self.upload = host.upload
-        self.open_output = host.open_output
-        self.close_output = host.close_output
-        self.discard_output = host.discard_output
-        self.progress = host.progress
-        self.confirm = host.confirm
+        self.download: Callable[[str | None], Path] = host.download
+        self.input_size: Callable[[], int] = host.input_size
+        self.read_input: Callable[[int, int], bytes | memoryview] = host.read_input
+        self.upload: Callable[[Path, str | None], UploadedFile] = host.upload
+        self.open_output: Callable[[str, int | None], Path] = host.open_output
+        self.close_output: Callable[[str], UploadedFile] = host.close_output
+        self.discard_output: Callable[[str], None] = host.discard_output
+        self.progress: Callable[[float], None] = host.progress
+        self.confirm: Callable[[TaskStatus], None] = host.confirm
         self._save_state = host.save_state
 
     def save_state(self, state: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from plugin_framework.journal.ownership import LARGEST_EMPTY, has_log
 
-log = logging.getLogger("datahub.journal")
+log: logging.Logger = logging.getLogger("datahub.journal")
 
 LOCK_SECONDS = 5.0
 """How long to wait for another process that opens, checks or holds a journal found damaged."""
@@ -86,7 +86,7 @@ class Guard:
         self._file = os.fdopen(fd, "r+b", buffering=0)
         self._path = path
         self._give_up_at = time.monotonic() + LOCK_SECONDS
-        self.alone = False
+        self.alone: bool = False
 
     @property
     def doubtful(self) -> bool:

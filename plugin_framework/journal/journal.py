@@ -46,10 +46,10 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._db = Database(path)
-        self.uploads = UploadLog(self._db)
-        self.timeline = Timeline(self._db)
-        self.records = Records(self._db)
-        self.queue = Queue(self._db)
+        self.uploads: UploadLog = UploadLog(self._db)
+        self.timeline: Timeline = Timeline(self._db)
+        self.records: Records = Records(self._db)
+        self.queue: Queue = Queue(self._db)
 
     def close(self) -> None:
         """Close the file; what was written stays."""

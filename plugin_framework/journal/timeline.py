@@ -13,7 +13,7 @@ from typing import Any
 from plugin_framework.errors import JournalError
 from plugin_framework.journal.database import Database, Readable
 
-log = logging.getLogger("datahub.journal")
+log: logging.Logger = logging.getLogger("datahub.journal")
 
 LONGEST_TEXT = 500
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]*", re.IGNORECASE)

@@ -35,9 +35,9 @@ class View:
 
     def __init__(self, path: Path) -> None:
         self._db = _Unchanged(path)
-        self.timeline = Events(self._db)
-        self.records = Records(self._db)
-        self.uploads = Manifests(self._db)
+        self.timeline: Events = Events(self._db)
+        self.records: Records = Records(self._db)
+        self.uploads: Manifests = Manifests(self._db)
 
     def close(self) -> None:
         """Close the file."""

@@ -11,7 +11,7 @@ from plugin_framework.journal.timeline import Timeline
 from plugin_framework.lifecycle.supervisor import Observer
 from plugin_framework.protocol.models import TaskStatus
 
-log = logging.getLogger("datahub.runner")
+log: logging.Logger = logging.getLogger("datahub.runner")
 
 
 class Chronicle:

@@ -14,7 +14,7 @@ from plugin_framework.lifecycle.reporter import Reporter
 from plugin_framework.protocol.client import DatahubClient
 from plugin_framework.protocol.models import TaskStatus
 
-log = logging.getLogger("datahub.control")
+log: logging.Logger = logging.getLogger("datahub.control")
 
 SHORTEST_DEADLINE, LONGEST_DEADLINE = 2.0, 5.0
 """Seconds for one call: a heartbeat that comes much later than its time is of no use."""

@@ -56,7 +56,7 @@ class MonotonicZone(tzinfo):
         )
 
 
-class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
+class _Every(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
     """Fires now, and then at an interval in seconds.
 
     The second time comes early, by lot: what began together is spread over the interval. What is
@@ -81,7 +81,7 @@ class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
         return max(previous + timedelta(seconds=due - since), now)
 
 
-class Crew(BaseExecutor):  # type: ignore[misc]  # APScheduler ships no types
+class _Crew(BaseExecutor):  # type: ignore[misc]  # APScheduler ships no types
     """A few threads that make the calls; where calls come to wait, others join, and leave after.
 
     None delays the exit of the interpreter.
@@ -166,7 +166,7 @@ class Ticker:
     def __init__(self) -> None:
         self._scheduler = BackgroundScheduler(
             timezone=MonotonicZone(),
-            executors={"default": Crew()},
+            executors={"default": _Crew()},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             daemon=True,
         )
@@ -180,7 +180,7 @@ class Ticker:
         The seconds are asked for anew each time.
         """
         tick = Tick(call)
-        tick.job = self._scheduler.add_job(tick.run, Every(seconds))
+        tick.job = self._scheduler.add_job(tick.run, _Every(seconds))
         return tick
 
     def close(self) -> None:

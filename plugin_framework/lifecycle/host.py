@@ -28,7 +28,7 @@ from plugin_framework.transfer.engine import AbortedError, Engine
 from plugin_framework.transfer.exchange import POLL_SECONDS
 from plugin_framework.transfer.remote_file import RemoteFile
 
-log = logging.getLogger("datahub.transfer")
+log: logging.Logger = logging.getLogger("datahub.transfer")
 
 
 class Owner(Protocol):

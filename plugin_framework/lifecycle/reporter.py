@@ -30,7 +30,7 @@ from plugin_framework.protocol.backoff import AskFirst
 from plugin_framework.protocol.client import DatahubClient, result_report, status_report
 from plugin_framework.protocol.models import TaskStatus
 
-log = logging.getLogger("datahub.reporter")
+log: logging.Logger = logging.getLogger("datahub.reporter")
 
 Fate = Literal["delivered", "refused"]
 
@@ -93,9 +93,9 @@ class Reporter:
         self._beginning: float | None = None
         self._failure: Exception | None = None
         self.asked: TaskStatus | None = None
-        self.begun = UNKEPT
+        self.begun: int = UNKEPT
         self.sent = False
-        self.status = TaskStatus.INITIAL
+        self.status: TaskStatus = TaskStatus.INITIAL
         self.ending: Report | None = None
 
     def begin(self, patience: float) -> None:

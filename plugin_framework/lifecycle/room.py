@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from plugin_framework.errors import JournalDamagedError, JournalError, JournalFullError
 
-log = logging.getLogger("datahub.journal")
+log: logging.Logger = logging.getLogger("datahub.journal")
 
 FIRST_DELAY, LONGEST_DELAY = 0.25, 5.0
 """Seconds between tries; each wait is twice as long as the one before."""

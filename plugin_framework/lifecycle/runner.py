@@ -16,6 +16,7 @@ from plugin_framework.errors import Code, DatahubError, JournalError, Problem, T
 from plugin_framework.isolation.session import Ending, Verdict
 from plugin_framework.journal.journal import Report
 from plugin_framework.lifecycle.chronicle import Chronicle
+from plugin_framework.lifecycle.clock import Clock
 from plugin_framework.lifecycle.control import LONGEST_DEADLINE, Control
 from plugin_framework.lifecycle.folders import make_work_dir, subtask_lock, work_dir_of
 from plugin_framework.lifecycle.host import SupervisorHost, line_of
@@ -29,7 +30,7 @@ from plugin_framework.lifecycle.watch import AT_ONCE_SECONDS, TERM_TO_KILL_SECON
 from plugin_framework.plugin.context import TaskFacts, UploadedFile
 from plugin_framework.protocol.models import TaskStatus
 
-log = logging.getLogger("datahub.runner")
+log: logging.Logger = logging.getLogger("datahub.runner")
 
 LAST_CALL_SECONDS = 0.5
 """What is left for the last report when a signal has used up the grace period."""
@@ -44,12 +45,13 @@ class Run:
         self._task = task
         self._settings = supervisor.settings
         self._changed = threading.Condition()
-        self.stopped = threading.Event()
-        self.clock, self.patience = supervisor.clock, self._settings.delivery_deadline
+        self.stopped: threading.Event = threading.Event()
+        self.clock: Clock = supervisor.clock
+        self.patience: float = self._settings.delivery_deadline
         self._stop: Stop | None = None
         self._verdict: Verdict | None = None
-        self._storing = self._deciding = self._over = False
-        self.pausing = self._delivering = self._shutting_down = False
+        self._storing = self._deciding = self._over = self._delivering = self._shutting_down = False
+        self.pausing: bool = False
         self.paused_for: int | None = None
         self._attempt, self._told_percent = 0, -1
         self._work_dir = work_dir_of(self._settings.state_dir, task.subtask_id)
@@ -168,9 +170,8 @@ class Run:
         self._settle_death(how.cause())
 
     def _time_limit(self) -> float:
-        settings = self._settings
-        chosen = settings.timeout_seconds
-        if "timeout_seconds" not in settings.model_fields_set:
+        chosen = self._settings.timeout_seconds
+        if "timeout_seconds" not in self._settings.model_fields_set:
             chosen = self._isolation.info()["timeout_seconds"] or chosen
         return chosen or math.inf
 
@@ -290,8 +291,7 @@ class Run:
     def abandon(self, status: TaskStatus | None) -> None:
         """See control.Controlled."""
         why = f"ended the subtask as {status.name.lower()}" if status else "has no such subtask"
-        found = status or TaskStatus.FAILED
-        self.stop(Stop(None, f"stopped: Datahub {why}", found=found))
+        self.stop(Stop(None, f"stopped: Datahub {why}", found=status or TaskStatus.FAILED))
 
     def stop(self, stop: Stop) -> None:
         """Stop the task for a reason; the first reason stands."""

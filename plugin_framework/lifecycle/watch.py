@@ -59,7 +59,7 @@ class Watch:
         self._term_at = math.inf
         self._kill_at = math.inf
         self._patience = TERM_TO_KILL_SECONDS
-        self.forced = False
+        self.forced: bool = False
 
     def exited(self, how: WorkerExit) -> None:
         """The worker is gone."""

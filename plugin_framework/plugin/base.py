@@ -28,7 +28,7 @@ class PluginConfig(BaseModel):
     Misspelt keys are refused; set ``model_config = ConfigDict(extra="ignore")`` to allow them.
     """
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True, coerce_numbers_to_str=True
     )
 
@@ -36,7 +36,7 @@ class PluginConfig(BaseModel):
 class TaskResult(BaseModel):
     """A result: three counts, and any further JSON fields (PROTOCOL.md, 1.7)."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
     total_counts: int = Field(default=0, ge=0)
     success_counts: int = Field(default=0, ge=0)
@@ -154,7 +154,9 @@ def _bracketed(plugin: type) -> Any:
         origin = get_origin(base)
         if isinstance(origin, type) and issubclass(origin, DatahubPlugin):
             wanted = ConfigT if origin is DatahubPlugin else _bracketed(origin)
-            return dict(zip(vars(origin)["__parameters__"], get_args(base), strict=True)).get(wanted)
+            return dict(zip(vars(origin)["__parameters__"], get_args(base), strict=True)).get(
+                wanted
+            )
     return None
 
 

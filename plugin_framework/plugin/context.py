@@ -81,10 +81,10 @@ class Gate:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._on_cancel: list[Callable[[], object]] = []
-        self.open = True
-        self.paused = False
-        self.cancelled = False
-        self.failing = False
+        self.open: bool = True
+        self.paused: bool = False
+        self.cancelled: bool = False
+        self.failing: bool = False
 
     def pause(self) -> None:
         """Hold the task at its next checkpoint."""
@@ -169,13 +169,13 @@ class TaskContext(Generic[ConfigT_co]):
     def __init__(
         self, facts: TaskFacts, config: ConfigT_co, *, host: Host, gate: Gate, log: logging.Logger
     ) -> None:
-        self.subtask_id = facts.subtask_id
-        self.task_id = facts.task_id
+        self.subtask_id: str = facts.subtask_id
+        self.task_id: str | None = facts.task_id
         self.config = config
-        self.attempt = facts.attempt
+        self.attempt: int = facts.attempt
         self.log = log
-        self.work_dir = Path(facts.work_dir)
-        self.output_dir = self.work_dir / "output"
+        self.work_dir: Path = Path(facts.work_dir)
+        self.output_dir: Path = self.work_dir / "output"
         self.output_dir.mkdir(parents=True, exist_ok=True)
         self.state: dict[str, Any] = dict(facts.state)
         self._host = host

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from plugin_framework.protocol.models import TaskStatus
 
 PROJECT = "datahub"
-hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
+hookspec: pluggy.HookspecMarker = pluggy.HookspecMarker(PROJECT)
+hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker(PROJECT)
 
 
 class TaskHooks:

@@ -45,7 +45,7 @@ class InputBlocks:
 
     def __init__(self, fetch: Callable[[int, int], bytes | memoryview], size: int) -> None:
         self.size = size
-        self.count = -(-size // BLOCK)
+        self.count: int = -(-size // BLOCK)
         self._fetch = fetch
         self._files = 0
         self._lock = threading.Lock()

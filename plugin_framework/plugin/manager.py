@@ -25,7 +25,7 @@ from plugin_framework.plugin.hookspecs import (
 if TYPE_CHECKING:
     from plugin_framework.plugin.async_hooks import AsyncHooks
 
-log = logging.getLogger("datahub.extensions")
+log: logging.Logger = logging.getLogger("datahub.extensions")
 
 _GIVEN = frozenset({"ctx", "result", "error", "status", "tx_hash", "subtask_id"})
 _MARK = f"{PROJECT}_impl"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
@@ -34,7 +34,9 @@ class TaskStatus(IntEnum):
 class WireModel(BaseModel):
     """A message. Unknown fields of an answer are ignored; input never shows in errors."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
 
 class StatusUpdate(WireModel):

@@ -36,7 +36,7 @@ class Refused(DatahubError):  # noqa: N818 - an answer of the service, not a fau
         super().__init__(message)
         self.status = status
         self.message = message
-        self.api_code = status if api_code is None else api_code
+        self.api_code: int = status if api_code is None else api_code
         self.problems = problems
         self.headers = headers
 

@@ -27,7 +27,7 @@ from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.protocol.signing import MEMORY_SECONDS
 from plugin_framework.service.answers import BUSINESS_ERROR, Refused
 
-log = logging.getLogger("datahub.service")
+log: logging.Logger = logging.getLogger("datahub.service")
 
 AT_ONCE = 1000
 """Changes that are written in one transaction."""
@@ -150,7 +150,7 @@ class Backlog:
         self._inbox: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._unwritten: list[_Change] = []
         self._tidy_at = 0.0
-        self.draining = False
+        self.draining: bool = False
         self.problem: JournalError | None = None
         self._load()
         self._writer = threading.Thread(target=self._write, daemon=True, name="backlog")

@@ -23,7 +23,7 @@ from plugin_framework.service.backlog import Backlog, Entry
 LONGEST_PAUSE = 60.0
 """Seconds between two tries to start a subtask."""
 
-log = logging.getLogger("datahub.service")
+log: logging.Logger = logging.getLogger("datahub.service")
 
 
 class Dispatcher:

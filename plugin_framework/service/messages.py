@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -34,7 +34,9 @@ Identifier = Annotated[
 class Message(BaseModel):
     """A request's body. Unknown fields are ignored; input never shows in errors."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="ignore", strict=True, frozen=True, hide_input_in_errors=True
+    )
 
     plugin: str | None = None
 

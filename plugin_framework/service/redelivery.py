@@ -18,7 +18,7 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 PATIENCE = 30.0
 """Seconds that one try may take."""
 
-log = logging.getLogger("datahub.delivery")
+log: logging.Logger = logging.getLogger("datahub.delivery")
 
 
 class Redelivery:

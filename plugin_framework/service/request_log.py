@@ -24,7 +24,7 @@ CALLS = frozenset(
     }
 )
 
-log = logging.getLogger("datahub.access")
+log: logging.Logger = logging.getLogger("datahub.access")
 
 
 class RequestLog:

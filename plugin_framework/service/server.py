@@ -53,7 +53,7 @@ DRAINED = {"fail": TaskStatus.FAILED, "cancel": TaskStatus.CANCELLED}
 CLOSE_SECONDS = 2
 """What answers under way may take at the end."""
 
-log = logging.getLogger("datahub.service")
+log: logging.Logger = logging.getLogger("datahub.service")
 
 
 def serve(

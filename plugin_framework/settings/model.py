@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import platformdirs
 from pydantic import (
@@ -51,7 +51,7 @@ MAXIMUM_PART_SIZE = 5 * 1024**3
 class TransferSettings(BaseModel):
     """How files are moved. Sizes are in bytes; None and an empty tuple mean no limit."""
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True, extra="ignore", hide_input_in_errors=True, use_attribute_docstrings=True
     )
 
@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     plugin's where ``model_fields_set`` holds its name.
     """
 
-    model_config = SettingsConfigDict(
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         env_prefix=PREFIX,
         env_nested_delimiter="__",
         env_nested_max_split=1,

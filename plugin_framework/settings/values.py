@@ -256,7 +256,7 @@ def default_secrets_dir() -> Path | None:
     return None
 
 
-AnyCase = WrapValidator(_in_any_case)
+AnyCase: WrapValidator = WrapValidator(_in_any_case)
 _Seconds: TypeAlias = Annotated[float, Field(allow_inf_nan=False), AfterValidator(_not_too_long)]
 
 Text: TypeAlias = Annotated[

@@ -166,7 +166,7 @@ class Job:
         self._ticker = ticker
         self._tick = tick
         self._seconds = seconds
-        self.due = ticker.clock.now()
+        self.due: float = ticker.clock.now()
 
     def make(self) -> None:
         """Make the call, and wait for it."""

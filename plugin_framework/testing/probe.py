@@ -39,10 +39,10 @@ class ContextProbe(TaskContext[Any]):
         folder = Path(facts.work_dir)
         host = _FolderHost(source, folder, gate)
         super().__init__(facts, config, host=CheckedHost(host), gate=gate, log=log)
-        self.progressed = host.progressed
-        self.saved = host.saved
-        self.uploaded = host.uploaded
-        self.confirmed = host.confirmed
+        self.progressed: list[float] = host.progressed
+        self.saved: list[Mapping[str, Any]] = host.saved
+        self.uploaded: dict[str, Path] = host.uploaded
+        self.confirmed: list[TaskStatus] = host.confirmed
 
     def pause(self) -> None:
         """Pause it: that takes hold at the next checkpoint, and is over then."""

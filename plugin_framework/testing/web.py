@@ -48,7 +48,7 @@ class Web:
         self._app: ASGIApp = _nobody
         self.requests: list[Request] = []
         self._listener = listen("127.0.0.1", 0)
-        self.url = url_of(self._listener)
+        self.url: str = url_of(self._listener)
         config = uvicorn_config(self, log_config=None, log_level="warning")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(

@@ -88,7 +88,7 @@ class Engine:
     """
 
     def __init__(self, options: EngineOptions | None = None) -> None:
-        self.options = options or EngineOptions()
+        self.options: EngineOptions = options or EngineOptions()
         self._guard = Guard(self.options.allowed_hosts, self.options.allow_private)
         self._throttle = Throttle(self.options.bandwidth) if self.options.bandwidth else None
         self._trust = _trust(self.options.ca_bundle)

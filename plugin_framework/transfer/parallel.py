@@ -35,7 +35,8 @@ class Width:
     """How many pieces may be under way at once: fewer when storage asks for it."""
 
     def __init__(self, most: int) -> None:
-        self.now = self.most = max(1, most)
+        self.most: int = max(1, most)
+        self.now: int = self.most
         self._taken = 0
         self._successes = 0
         self._changed = threading.Condition()

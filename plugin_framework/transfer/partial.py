@@ -25,7 +25,7 @@ class Partial:
     def __init__(self, target: Path, chunk: int) -> None:
         # A digest, since the name may be as long as names can be.
         name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
-        self.path = target.with_name(f".download-{name}.part")
+        self.path: Path = target.with_name(f".download-{name}.part")
         self._log = target.with_name(f".download-{name}.log")
         self._done = target.with_name(f".download-{name}.done")
         self._target = target

@@ -32,7 +32,7 @@ class RemoteFile:
         check: Callable[[], None] = lambda: None,
     ) -> None:
         """``check`` is called often, by the reading thread; what it raises ends the read."""
-        self.fetched = 0
+        self.fetched: int = 0
         self._check = check
         self._width = Width(engine.options.concurrency)
         self._source = StorageObject(engine, presign, width=self._width)

@@ -24,11 +24,17 @@ def pyright(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[st
     return subprocess.run(
         [NODE / "bin" / "node", program, "--pythonpath", sys.executable, *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        env=_environment(),
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def _environment() -> dict[str, str]:
+    """``--verifytypes`` takes the first Python there is on the path, whatever it is told."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(PROJECT)}
 
 
 def _fetched() -> Path:

@@ -26,7 +26,7 @@ from plugin_framework.testing.settings import local_settings
 HEARTBEAT_SECONDS = 2.0
 """Unless the author says otherwise: somebody looks at the page, which shows what heartbeats say."""
 
-log = logging.getLogger("datahub.dev")
+log: logging.Logger = logging.getLogger("datahub.dev")
 
 
 def main(commands: IO[str]) -> int:

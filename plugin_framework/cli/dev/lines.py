@@ -24,7 +24,7 @@ MOST_WAITING = 10_000
 MOST_AT_ONCE = 1000
 """Lines kept in one transaction."""
 
-log = logging.getLogger("datahub.dev")
+log: logging.Logger = logging.getLogger("datahub.dev")
 
 _FRAMEWORK_FIELDS = frozenset({"time", "level", "logger", "message", "subtask_id", "traceback"})
 

@@ -36,7 +36,7 @@ WAKE_SECONDS = 0.25
 REGISTER_SECONDS = 15.0
 """What the Datahub may take to ask a service for its plugins."""
 
-log = logging.getLogger("datahub.dev")
+log: logging.Logger = logging.getLogger("datahub.dev")
 
 
 @dataclass(frozen=True, slots=True)

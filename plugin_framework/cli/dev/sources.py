@@ -25,7 +25,7 @@ _SUFFIXES = frozenset({".py", ".so"})
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _FOREIGN = frozenset({"__pycache__", "node_modules", *_INSTALLED})
 
-log = logging.getLogger("datahub.dev")
+log: logging.Logger = logging.getLogger("datahub.dev")
 
 
 class Sources:

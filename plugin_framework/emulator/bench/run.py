@@ -60,7 +60,7 @@ class Bench:
         self._ledger = Ledger(state_dir, self._tasks)
         self._offering = Offering(target, self._tasks, rate)
         self._processors = Processors()
-        self.silent = False
+        self.silent: bool = False
         for task in self._tasks:
             store.create_subtask(task.subtask_id, input=input, config=target.config)
 

@@ -82,7 +82,7 @@ Text: TypeAlias = Annotated[
 class Rule(BaseModel):
     """What all rules have: of which requests, and when. All that is given must hold."""
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="forbid",
         frozen=True,
         strict=True,
@@ -207,8 +207,8 @@ def _fits(pattern: str | None, *values: str) -> bool:
 class Delay(Rule):
     """Waits."""
 
-    applies = CALLS
-    usual = INCOMING
+    applies: ClassVar[tuple[str, ...]] = CALLS
+    usual: ClassVar[tuple[str, ...] | None] = INCOMING
     ends = False
 
     fault: Literal["delay"]
@@ -261,7 +261,7 @@ class Status(Answering):
 class Code(Answering):
     """Answers with an envelope's code under HTTP 200."""
 
-    applies = API
+    applies: ClassVar[tuple[str, ...]] = API
 
     fault: Literal["code"]
     code: FromOne
@@ -289,7 +289,7 @@ class Hang(Answering):
 class Truncate(Rule):
     """Cuts the answer's body, be it a file or JSON."""
 
-    applies = (*API, "get")
+    applies: ClassVar[tuple[str, ...]] = (*API, "get")
 
     fault: Literal["truncate"]
     bytes: Annotated[Count | None, Expected("a whole number of 0 or more")] = None
@@ -314,7 +314,7 @@ class Garbage(Answering):
 class Expire(Rule):
     """Answers as if the presigned URL had expired, in the words of storage's dialect."""
 
-    applies = STORAGE
+    applies: ClassVar[tuple[str, ...]] = STORAGE
 
     fault: Literal["expire"]
 
@@ -322,7 +322,7 @@ class Expire(Rule):
 class SlowDown(Rule):
     """Answers 503 SlowDown, in storage's XML."""
 
-    applies = STORAGE
+    applies: ClassVar[tuple[str, ...]] = STORAGE
 
     fault: Literal["slow_down"]
     retry_after: Annotated[Seconds | None, Expected("a number from 0 to 86400 (seconds)")] = None
@@ -332,7 +332,7 @@ class SlowDown(Rule):
 class IgnoreRange(Rule):
     """Answers a range with 200 and the whole object."""
 
-    applies = ("get",)
+    applies: ClassVar[tuple[str, ...]] = ("get",)
     ends = False
 
     fault: Literal["ignore_range"]
@@ -341,7 +341,7 @@ class IgnoreRange(Rule):
 class WrongEtag(Rule):
     """Gives another ETag, or none."""
 
-    applies = STORAGE
+    applies: ClassVar[tuple[str, ...]] = STORAGE
     ends = False
 
     fault: Literal["wrong_etag"]
@@ -358,8 +358,8 @@ class Outage(Rule):
 class Drop(Answering):
     """Loses a call that Datahub makes to a service, or the answer to it."""
 
-    applies = SERVICE
-    usual = SERVICE
+    applies: ClassVar[tuple[str, ...]] = SERVICE
+    usual: ClassVar[tuple[str, ...] | None] = SERVICE
 
     fault: Literal["drop"]
 
@@ -367,8 +367,8 @@ class Drop(Answering):
 class Repeat(Rule):
     """Sends a call to a service twice, byte for byte the same."""
 
-    applies = SERVICE
-    usual = SERVICE
+    applies: ClassVar[tuple[str, ...]] = SERVICE
+    usual: ClassVar[tuple[str, ...] | None] = SERVICE
     ends = False
 
     fault: Literal["repeat"]
@@ -377,8 +377,8 @@ class Repeat(Rule):
 class BadSignature(Rule):
     """Spoils the signature of a call to a service."""
 
-    applies = SERVICE
-    usual = SERVICE
+    applies: ClassVar[tuple[str, ...]] = SERVICE
+    usual: ClassVar[tuple[str, ...] | None] = SERVICE
     ends = False
 
     fault: Literal["bad_signature"]

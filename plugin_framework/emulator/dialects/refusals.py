@@ -20,8 +20,8 @@ class ObjectStoreError(Exception):
         self.status = status
         self.code = code
         self.message = message
-        self.details = dict(details or {})
-        self.headers = dict(headers or {})
+        self.details: dict[str, str] = dict(details or {})
+        self.headers: dict[str, str] = dict(headers or {})
 
     @classmethod
     def two_mechanisms(cls) -> ObjectStoreError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -39,14 +39,16 @@ class Problem(Exception):  # noqa: N818 - an answer, not a fault
 
     def __init__(self, message: str, status: int = BAD_REQUEST) -> None:
         super().__init__(message)
-        self.message = " ".join(message.split())
+        self.message: str = " ".join(message.split())
         self.status = status
 
 
 class Body(BaseModel):
     """A request's JSON, read without leniency: a field that is misspelt is not just ignored."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", strict=True, frozen=True, hide_input_in_errors=True
+    )
 
 
 Read = TypeVar("Read", bound=BaseModel)

@@ -18,7 +18,7 @@ from plugin_framework.emulator.platform.lanes import (
 from plugin_framework.emulator.platform.outbox import Outbox
 from plugin_framework.emulator.platform.registry import Registry
 
-log = logging.getLogger("datahub.emulator")
+log: logging.Logger = logging.getLogger("datahub.emulator")
 
 
 class Dispatcher:

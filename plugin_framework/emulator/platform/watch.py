@@ -27,7 +27,7 @@ LONGEST_NAME: Final = 200
 BAD_GATEWAY: Final = 502
 _LOST_AT_ONCE: Final = 200
 
-log = logging.getLogger("datahub.emulator")
+log: logging.Logger = logging.getLogger("datahub.emulator")
 
 
 class Health:

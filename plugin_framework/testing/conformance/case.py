@@ -45,14 +45,16 @@ class Case:
         self.stage = stage
         self.ref: PluginRef = stage.engine.ref
         self.plugin: type[DatahubPlugin] = stage.plugin
-        self.config = dict(config)
+        self.config: dict[str, Any] = dict(config)
         self.sizes = sizes
         self._grow = grow or kinds.grown
         self._grown: dict[int, Trial] = {}
-        self.folder = Path(tempfile.mkdtemp(prefix="samples-", dir=stage.folder))
-        self.given = bool(samples)
+        self.folder: Path = Path(tempfile.mkdtemp(prefix="samples-", dir=stage.folder))
+        self.given: bool = bool(samples)
         own = kinds.own_samples
-        self.samples = kinds.prepare(samples, self.folder) if samples else own(self.folder)
+        self.samples: list[Path] = (
+            kinds.prepare(samples, self.folder) if samples else own(self.folder)
+        )
 
     @cached_property
     def trials(self) -> dict[Path, Trial]:

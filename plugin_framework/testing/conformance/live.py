@@ -27,7 +27,7 @@ class Live:
     ) -> None:
         self.subtask_id = subtask_id
         self.input = name
-        self.folder = folder_beside(work_dir)
+        self.folder: Path = folder_beside(work_dir)
         self.seen: dict[str, Any] = {}
         self._store = store
         self._work_dir = work_dir

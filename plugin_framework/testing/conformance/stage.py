@@ -59,7 +59,7 @@ class Stage:
         self._plugin = plugin
         self.grace = grace
         self.limit = limit
-        self.canary = f"canary-{secrets.token_hex(12)}"
+        self.canary: str = f"canary-{secrets.token_hex(12)}"
         # By its id a task's lines are known from those of all others.
         self._token = secrets.token_hex(4)
         self._numbers = itertools.count(1)
