@@ -67,14 +67,19 @@ def navigation(docs: Path) -> list[dict[str, Any]]:
         title: [{text: page} for page, text in pages.items()] for title, pages in sections.items()
     }
     for folder in sorted({path.parent for path in docs.rglob("*.md")} - {docs}):
-        pages = [path.relative_to(docs).as_posix() for path in sorted(folder.glob("*.md"))]
-        new = [page for page in pages if page not in listed]
+        pages = {path.relative_to(docs).as_posix(): path for path in sorted(folder.glob("*.md"))}
+        new = [{_title(path): page} for page, path in pages.items() if page not in listed]
         if folder.parent == docs:
             nav[homes[folder.name]] += new
         elif new:
             top = folder.relative_to(docs).parts[0]
             nav[homes[top]].append({f"{folder.name.capitalize()}, one by one": new})
     return [{"Documentation": "index.md"}, *({title: pages} for title, pages in nav.items())]
+
+
+def _title(path: Path) -> str:
+    heading = re.search(r"^# (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return heading[1] if heading else path.stem
 
 
 def _sections(index: str) -> Iterator[tuple[str, dict[str, str]]]:

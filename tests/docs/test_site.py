@@ -80,19 +80,19 @@ def test_every_page_is_in_the_navigation_once(hooks: dict[str, Any]) -> None:
 def test_a_page_that_is_new_finds_its_place(hooks: dict[str, Any], tmp_path: Path) -> None:
     for page in ("how-to/old.md", "how-to/new.md", "reference/all.md", "reference/errors/X-1.md"):
         (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / page).touch()
+        (tmp_path / page).write_text(f"<!-- made -->\n\n# The {Path(page).stem}\n")
     (tmp_path / "index.md").write_text(
         "# D\n\n## How-to guides: do\n\n- [Old\n  one](how-to/old.md)\n\n## Reference\n\n"
         "- [All](reference/all.md): all\n- [Read](../README.md#a)\n"
     )
     assert hooks["navigation"](tmp_path) == [
         {"Documentation": "index.md"},
-        {"How-to guides": [{"Old one": "how-to/old.md"}, "how-to/new.md"]},
+        {"How-to guides": [{"Old one": "how-to/old.md"}, {"The new": "how-to/new.md"}]},
         {
             "Reference": [
                 {"All": "reference/all.md"},
                 {"Read": "project/readme.md"},
-                {"Errors, one by one": ["reference/errors/X-1.md"]},
+                {"Errors, one by one": [{"The X-1": "reference/errors/X-1.md"}]},
             ]
         },
     ]
