@@ -39,8 +39,8 @@ JOURNAL = "journal.sqlite3"
 class LocalEngine:
     """A supervisor for one plugin: everything its subtasks share, made once.
 
-    ``plugin`` is a class, or what ``datahub-plugin run`` takes. ``observers`` are extensions beside
-    the installed ones; ``extensions`` observe too, and have the hooks of tasks besides. An engine
+    ``plugin`` is a class, or what ``datahub-plugin run`` takes. ``extensions`` are in place of the
+    installed ones, and ``observers`` are beside them, without the hooks of tasks. An engine
     ``beside`` another shares all that is not its plugin's with that one, and is closed first. Its
     runs go by the ``clock``, and their periodic calls are the ``ticker``'s.
 
@@ -61,20 +61,21 @@ class LocalEngine:
         beside: LocalEngine | None = None,
     ) -> None:
         base_url = settings.require_datahub()
-        self.ref = find_plugin(plugin) if isinstance(plugin, str) else ref_of(plugin)
+        self.ref: PluginRef = find_plugin(plugin) if isinstance(plugin, str) else ref_of(plugin)
         with ExitStack() as made:
             # First, so that the plugin is imported while the rest is made.
             isolation = made.enter_context(
-                closing(_isolation(self.ref, plugin, settings, extensions or {}))
+                closing(_isolation(self.ref, plugin, settings, extensions))
             )
             if beside is None:
-                observing = {**(observers or {}), **(extensions or {})}
+                kept = load_extensions() if extensions is None else extensions
+                observing = {**kept, **(observers or {})}
                 self._supervisor = _supervisor(
                     made, base_url, settings, observing, clock, ticker or Ticker()
                 )
             else:
                 self._supervisor = beside._supervisor  # noqa: SLF001 - our own class
-            self._isolation = _as_the_plugin_wants(isolation, settings, extensions or {})
+            self._isolation = _as_the_plugin_wants(isolation, settings, extensions)
             # Entered last, so as to end first: what it runs needs all the others.
             made.enter_context(closing(self._isolation))
             self._made = made.pop_all()
@@ -183,7 +184,7 @@ def _supervisor(
         journal=journal,
         client=client,
         engine=made.enter_context(closing(Engine(_engine_options(base_url, settings)))),
-        observer=made.enter_context(closing(Observers({**load_extensions(), **observers}))),
+        observer=made.enter_context(closing(Observers(observers))),
         ticker=ticker,
         polls=Polls(client, ticker, settings.poll_seconds),
         clock=clock,
@@ -194,7 +195,7 @@ def _isolation(
     ref: PluginRef,
     plugin: type[DatahubPlugin] | str,
     settings: Settings,
-    extensions: Mapping[str, object],
+    extensions: Mapping[str, object] | None,
 ) -> ProcessIsolation | ThreadIsolation:
     known = plugin if isinstance(plugin, type) else None
     chosen = settings.isolation
@@ -202,17 +203,22 @@ def _isolation(
         chosen = known.isolation or chosen
     if chosen == "thread":
         return ThreadIsolation(ref, known, extensions)
-    refs = {
+    return ProcessIsolation(ref, secrets=secret_variables(), extensions=_refs(extensions))
+
+
+def _refs(extensions: Mapping[str, object] | None) -> dict[str, ExtensionRef] | None:
+    if extensions is None:
+        return None
+    return {
         name: each if isinstance(each, ExtensionRef) else ExtensionRef.of(each)
         for name, each in extensions.items()
     }
-    return ProcessIsolation(ref, secrets=secret_variables(), extensions=refs)
 
 
 def _as_the_plugin_wants(
     isolation: ProcessIsolation | ThreadIsolation,
     settings: Settings,
-    extensions: Mapping[str, object],
+    extensions: Mapping[str, object] | None,
 ) -> ProcessIsolation | ThreadIsolation:
     """A thread, where the plugin asks for it and the settings say nothing; waits for its import."""
     if isinstance(isolation, ThreadIsolation) or "isolation" in settings.model_fields_set:

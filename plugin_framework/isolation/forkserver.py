@@ -93,13 +93,11 @@ class ForkServer:
                 return False
             self._fork(*fds)
         else:
-            more = message["extensions"]
-            extensions = {name: ExtensionRef(**each) for name, each in more.items()}
-            self._load(message["load"], message["path"], extensions)
+            self._load(message["load"], message["path"], message["extensions"])
         return True
 
     def _load(
-        self, ref: dict[str, Any], path: list[str], extensions: dict[str, ExtensionRef]
+        self, ref: dict[str, Any], path: list[str], extensions: dict[str, dict[str, Any]] | None
     ) -> None:
         sys.path[:] = path
         try:
@@ -107,7 +105,11 @@ class ForkServer:
         except ConfigurationError as error:
             self._send(problems=error.problems, code=error.code)
             return
-        self._extensions = load_extensions(extensions)
+        self._extensions = load_extensions(
+            None
+            if extensions is None
+            else {name: ExtensionRef(**each) for name, each in extensions.items()}
+        )
         self._imported = _children()
         gc.collect()
         gc.freeze()

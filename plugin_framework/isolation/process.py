@@ -48,7 +48,7 @@ _BOOT = (
 )
 _ROOT = str(Path(__file__).parents[2])
 
-log = logging.getLogger("datahub.isolation")
+log: logging.Logger = logging.getLogger("datahub.isolation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,8 @@ class ProcessIsolation:
     """A forkserver with the plugin imported. Make it early: importing takes its time.
 
     ``secrets`` are the names of the environment variables that the plugin must not see, and
-    ``extensions`` are made beside the installed ones. When a forkserver dies, its tasks die with
-    it, and it is replaced at the next call.
+    ``extensions`` are made in place of the installed ones. When a forkserver dies, its tasks die
+    with it, and it is replaced at the next call.
 
     Raises:
         PluginLoadError: in a plugin's own process.
@@ -111,7 +111,7 @@ class ProcessIsolation:
         self.ref = ref
         self._secrets = secrets
         self._asking = threading.Lock()
-        self._extensions = extensions or {}
+        self._extensions = extensions
         self._checkers = Checkers(self._checker)
         self._server = _Server(ref, secrets, self._extensions)
 
@@ -252,7 +252,7 @@ class _Server:
     """One forkserver process. One thread at a time may ask."""
 
     def __init__(
-        self, ref: PluginRef, secrets: frozenset[str], extensions: Mapping[str, ExtensionRef]
+        self, ref: PluginRef, secrets: frozenset[str], extensions: Mapping[str, ExtensionRef] | None
     ) -> None:
         self.gone = False
         self._name = ref.name
@@ -277,8 +277,9 @@ class _Server:
             )
         os.close(output_in)
         with suppress(OSError):
-            more = {name: asdict(each) for name, each in extensions.items()}
-            self._channel.send({"load": asdict(ref), "path": sys.path, "extensions": more})
+            self._channel.send(
+                {"load": asdict(ref), "path": sys.path, "extensions": _as_json(extensions)}
+            )
         self._listener = threading.Thread(target=self._listen, daemon=True, name="forkserver")
         self._listener.start()
 
@@ -352,6 +353,12 @@ class _Server:
             worker.exited(WorkerExit(-signal.SIGKILL, reason=reason))
         cause = f"the process that has it imported ended with code {self._process.returncode}"
         self._replies.put({"gone": cause})
+
+
+def _as_json(extensions: Mapping[str, ExtensionRef] | None) -> dict[str, Any] | None:
+    if extensions is None:
+        return None
+    return {name: asdict(each) for name, each in extensions.items()}
 
 
 class ProcessWorker:

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class ThreadIsolation:
-    """The plugin imported in this process; ``extensions`` are beside the installed ones."""
+    """The plugin imported in this process; ``extensions`` are in place of the installed ones."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class ThreadIsolation:
     ) -> None:
         self.ref = ref
         self._plugin = plugin or ref.load()
-        self._extensions = {**load_extensions(), **(extensions or {})}
+        self._extensions = load_extensions() if extensions is None else extensions
 
     def info(self) -> Mapping[str, Any]:
         """The plugin's ``isolation``, ``timeout_seconds``, ``hooks`` and ``version``."""

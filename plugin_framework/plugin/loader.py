@@ -10,7 +10,7 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
@@ -27,7 +27,7 @@ from plugin_framework.plugin.manager import check_hooks, hooks_of
 PLUGIN_GROUP = "datahub.plugins"
 EXTENSION_GROUP = "datahub.extensions"
 
-log = logging.getLogger("datahub.loader")
+log: logging.Logger = logging.getLogger("datahub.loader")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +137,19 @@ class ExtensionRef:
         return kind(*self.arguments)
 
 
-def load_extensions(more: Mapping[str, ExtensionRef] | None = None) -> dict[str, object]:
-    """The installed extensions by name, and ``more``.
+def load_extensions(refs: Mapping[str, ExtensionRef] | None = None) -> dict[str, object]:
+    """These extensions by name; None: the installed ones.
 
     One that cannot be imported is logged and left out.
     """
     found = {}
-    makers = {
-        point.name: partial(_instance, point)
-        for point in sorted(entry_points(group=EXTENSION_GROUP))
-    }
-    for name, make in (makers | {name: ref.load for name, ref in (more or {}).items()}).items():
+    makers: dict[str, Callable[[], object]]
+    if refs is None:
+        points = sorted(entry_points(group=EXTENSION_GROUP))
+        makers = {point.name: partial(_instance, point) for point in points}
+    else:
+        makers = {name: ref.load for name, ref in refs.items()}
+    for name, make in makers.items():
         try:
             found[name] = make()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it must not stop a task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import secrets
 import shutil
 import tempfile
@@ -30,6 +31,11 @@ from plugin_framework.testing.task_run import Hub, Plan, TaskRun
 from plugin_framework.testing.web import Request, Web
 
 Input = Path | str | bytes | None
+
+_MEMORY = "/dev/shm"  # noqa: S108 - files are made by mkdtemp there
+_USUAL = {"/tmp", "/var/tmp", "/usr/tmp"}  # noqa: S108 - only compared
+_ENOUGH = 1024**3
+"""Bytes that must be free in memory for files to be kept there."""
 
 _QUICK: Mapping[str, Any] = {"heartbeat_seconds": 1, "poll_seconds": 1, "grace_seconds": 5}
 """Settings that nobody likes to wait for; a clock that is moved on has no need of them."""
@@ -61,7 +67,8 @@ class LocalDatahub:
     """A Datahub of a test's own: API and storage, at an address on loopback.
 
     Use it in a ``with`` block, or call ``close``. ``web`` is where to serve it, for one at a time.
-    With a ``clock``, the runs go by it.
+    With a ``clock``, the runs go by it. Files are kept in memory (``/dev/shm``) where 1 GiB is free
+    there; a ``TMPDIR`` that is set is taken instead.
 
     Attributes:
         url: its address.
@@ -70,15 +77,15 @@ class LocalDatahub:
 
     def __init__(self, web: Web | None = None, *, clock: Clock | None = None) -> None:
         # A short path: addresses of sockets below it may have a hundred characters.
-        self._folder = Path(tempfile.mkdtemp(prefix="datahub-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="datahub-", dir=_place()))
         self._numbers = itertools.count(1)
         self._runs: list[TaskRun] = []
         self._own_web = web is None
         self._web = web or Web()
         self._key, self._secret = "local", secrets.token_hex(32)
         self._chaos = Chaos()
-        self.url = self._web.url
-        self.store = Store(self._folder / "datahub")
+        self.url: str = self._web.url
+        self.store: Store = Store(self._folder / "datahub")
         app = create_app(
             self.store,
             credentials=Credentials(self._key, self._secret),
@@ -134,8 +141,9 @@ class LocalDatahub:
         """Start a run of a subtask made for it, and return it while it runs.
 
         With ``pause_at`` it is paused when this returns. Settings are those of ``DATAHUB_`` without
-        the prefix, and nothing else is read: neither the environment nor a file. In a process of
-        its own, an extension is made anew there, of its class.
+        the prefix, and nothing else is read: neither the environment nor a file. Nor do
+        extensions take part that are installed, but these alone; in a process of the plugin's own,
+        one is made anew there, of its class.
 
         Args:
             input: the file that ``ctx.download()`` fetches; ``bytes`` are its content.
@@ -228,6 +236,16 @@ def run_plugin(plugin: type[DatahubPlugin] | str, **options: Unpack[RunOptions])
         return datahub.run(plugin, **options)
 
 
+def _place() -> str | None:
+    """Where files are kept: in memory, where writes wait for no disk, or as ``TMPDIR`` says."""
+    try:
+        roomy = shutil.disk_usage(_MEMORY).free > _ENOUGH
+    except OSError:
+        roomy = False
+    chosen = tempfile.gettempdir() not in _USUAL
+    return _MEMORY if roomy and not chosen and os.access(_MEMORY, os.W_OK) else None
+
+
 def _remove(store: Store, folder: Path) -> None:
     store.close()
     shutil.rmtree(folder, ignore_errors=True)
@@ -245,8 +263,7 @@ def _file_of(given: Input, folder: Path) -> Path | None:
 
 def _save(state_dir: Path, subtask_id: str, state: Mapping[str, Any]) -> None:
     """Leave what an attempt leaves behind that was broken off."""
-    state_dir.mkdir(parents=True, exist_ok=True)
-    make_work_dir(state_dir, subtask_id)
     with closing(Journal(state_dir / JOURNAL)) as journal:
+        make_work_dir(state_dir, subtask_id)
         journal.start_attempt(subtask_id, task_id=None, plugin="", config={})
         journal.save_state(subtask_id, state)
