@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from functools import cached_property
+from glob import escape
 from pathlib import Path
 
 import duckdb
@@ -56,10 +57,10 @@ class Database:
     def source(self) -> str:
         """The input as SQL; every field of a CSV file is text, so that it stays as it is."""
         if self.plan.format == "parquet":
-            return f"read_parquet({text(self.plan.source)})"
+            return f"read_parquet({files(self.plan.source)})"
         return (
-            f"read_csv({text(self.plan.source)}, auto_detect=true, header=true, all_varchar=true,"
-            f" delim={text(self.plan.delimiter)}, quote='\"', escape='\"', store_rejects=true,"
+            f"read_csv({files(self.plan.source)}, auto_detect=true, header=true,"
+            f" all_varchar=true, delim={text(self.plan.delimiter)}, quote='\"', escape='\"', store_rejects=true,"
             f" rejects_limit={self.plan.max_failed_rows + 1}, buffer_size={BUFFER_BYTES},"
             f" max_line_size={BUFFER_BYTES // 4})"
         )
@@ -135,9 +136,9 @@ def deduplicate(order: Order) -> Counts:
     database = Database(plan, threads=1, share=plan.processes)
     made = plan.folder / f"part-{order.part}"
     first = "ASC" if plan.keep == "first" else "DESC"
-    part = plan.folder / "split" / f"*={order.part}" / "*.parquet"
+    part = files(plan.folder / "split", f"*={order.part}", "*.parquet")
     rows = database.count(
-        f"COPY (FROM read_parquet({text(part)}, hive_partitioning=false)"
+        f"COPY (FROM read_parquet({part}, hive_partitioning=false)"
         f" QUALIFY row_number() OVER (PARTITION BY {database.key}"
         f" ORDER BY {database.row_number} {first}) = 1)"
         f" TO {text(made)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
@@ -156,7 +157,7 @@ def join(order: Order) -> Counts:
     rows = f"FROM {database.source} LIMIT 0"
     if any(unique.iterdir()):
         rows = (
-            f"FROM read_parquet({text(unique / '*.parquet')}, hive_partitioning=false)"
+            f"FROM read_parquet({files(unique, '*.parquet')}, hive_partitioning=false)"
             f" SELECT * EXCLUDE ({database.row_number}) ORDER BY {database.row_number}"
         )
     options = f"FORMAT csv, HEADER, DELIMITER {text(plan.delimiter)}"
@@ -178,6 +179,11 @@ def text(value: str | Path) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
+def files(path: Path, *patterns: str) -> str:
+    """What to read, in SQL: ``path`` is no pattern, whatever its name."""
+    return text("/".join([escape(str(path)), *patterns]))
+
+
 def main(step: str) -> None:
     """Take one step."""
     order = Order.model_validate_json(sys.stdin.read())
@@ -188,7 +194,7 @@ def main(step: str) -> None:
     except ProblemError as error:
         _fail(str(error))
     except duckdb.Error as error:
-        line = str(error).partition("\n")[0].replace(str(order.plan.source), "it")
+        line = str(error).partition("\n")[0].replace(escape(str(order.plan.source)), "it")
         _fail(f"the input cannot be read as {order.plan.format}: {line.partition('Error: ')[2]}")
     finally:
         shutil.rmtree(order.plan.folder / f"spill-{os.getpid()}", ignore_errors=True)

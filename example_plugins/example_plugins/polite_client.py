@@ -73,6 +73,7 @@ class Host:
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     rules: Robots | None = None
+    refusal: str = "robots.txt does not allow it"
     ready_at: float = 0.0
 
 
@@ -85,7 +86,9 @@ class PoliteClient:
         self._hosts: dict[str, Host] = {}
         self._slots = asyncio.Semaphore(config.concurrency)
         self._client = httpx.AsyncClient(
-            headers={"User-Agent": config.user_agent}, timeout=config.timeout_seconds
+            headers={"User-Agent": config.user_agent},
+            max_redirects=REDIRECTS_OF_RULES,
+            timeout=config.timeout_seconds,
         )
 
     async def __aenter__(self) -> Self:
@@ -112,7 +115,7 @@ class PoliteClient:
             if host.rules is None:
                 host.rules = await self._rules(host, origin)
             if not host.rules.allow(url.raw_path.decode()):
-                raise PageError("robots.txt does not allow it")
+                raise PageError(host.refusal)
             async with self._request(host, host.rules.delay):
                 return await self._fetch(url)
 
@@ -143,9 +146,13 @@ class PoliteClient:
             ):
                 if answer.is_success:
                     return parse_robots(await _beginning(answer), AGENT)
-                return Robots() if answer.is_client_error else NOTHING_ALLOWED
-        except PageError:
-            return NOTHING_ALLOWED
+                if answer.is_client_error:
+                    return Robots()
+                reason = f"HTTP status {answer.status_code}"
+        except PageError as error:
+            reason = str(error)
+        host.refusal = f"robots.txt cannot be had: {reason}"
+        return NOTHING_ALLOWED
 
     async def _fetch(self, url: httpx.URL) -> tuple[httpx.Response, Exchange]:
         with ExitStack() as opened:

@@ -124,6 +124,12 @@ def test_odd_names(dedupe: Callable[..., TaskRun]) -> None:
     assert list(pd.read_csv(io.BytesIO(output(run))).columns) == names
 
 
+def test_a_name_is_no_pattern(run_plugin: Callable[..., TaskRun]) -> None:
+    name = "we*ird [1]'s?.csv"
+    run = run_plugin(DedupeRecords, input=TABLE, input_name=name, config={"processes": 1})
+    assert counts(run) == [7, 0, 7, 0]
+
+
 def test_rows_that_cannot_be_read(dedupe: Callable[..., TaskRun]) -> None:
     text = b"a,b\n1,2\n3\n1,2\n4,5,6\n"
     assert counts(dedupe(text)) == [4, 2, 1, 1]

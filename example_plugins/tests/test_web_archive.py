@@ -206,7 +206,7 @@ def test_what_cannot_be_had_fails_alone(site: Site, archive: Callable[..., TaskR
         "ftp://example.com/x": "of the web",
         "http://": "of the web",
         "http://me:secret@127.0.0.1/": "of the web",
-        "http://127.0.0.1:1/": "",
+        "http://127.0.0.1:1/": "robots.txt cannot be had: ConnectError",
         "http://[::1/": "no address",
         f"{site.url}{path}": "larger",
     }
