@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 
 from plugin_framework import DatahubPlugin
-from plugin_framework.testing.conformance import RULES, Report, check_plugin
+from plugin_framework.testing.conformance import RULES, Report, check_plugin, judging_control
 from tests.testing.conformance.bad.heartbeats import HoldsTheLock
 from tests.testing.conformance.bad.lines import Lines
 
@@ -19,7 +19,7 @@ IDS = [rule.id for rule in RULES]
 
 def checked(plugin: type[DatahubPlugin], *rules: str) -> Report:
     sizes = (4 * MIB, 24 * MIB)
-    return check_plugin(plugin, samples=[SAMPLE], rules=rules, sizes=sizes, grace=1.5)
+    return check_plugin(plugin, samples=[SAMPLE], rules=rules, sizes=sizes, grace=3)
 
 
 def outcomes(report: Report) -> dict[str, str]:
@@ -35,7 +35,8 @@ def reports() -> dict[str, Report]:
     }
     # This one stops all that goes on in the process.
     held = plugins.pop("heartbeats")
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(3) as pool, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(judging_control, "PAUSE_SECONDS", 0.4)
         found = dict(zip(plugins, pool.map(checked, plugins.values()), strict=True))
     return {**found, "heartbeats": checked(held)}
 
