@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from plugin_framework.cli.info import import_from_here
+from plugin_framework.cli.logs import tell
 from plugin_framework.cli.streams import own_stdout
+from plugin_framework.errors import Code, ConfigurationError, Problem
 
 if TYPE_CHECKING:
     from plugin_framework.testing.conformance import Finding, Report
@@ -71,6 +74,8 @@ def check_command(
     from plugin_framework.cli.config import read_config  # noqa: PLC0415 - loaded late
     from plugin_framework.testing.conformance import check_plugin  # noqa: PLC0415 - loaded late
 
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     import_from_here(name)
     with own_stdout() as say:
         report = check_plugin(
@@ -84,6 +89,13 @@ def check_command(
             _write(junit, report.as_junit())
         say(json.dumps(report.as_json(), ensure_ascii=False) if as_json else _as_text(report))
     sys.exit(0 if report.passed else 1)
+
+
+def _leave(number: int, _frame: object) -> None:
+    """End in good order: processes and files are cleared away."""
+    told = f"stopped by {signal.Signals(number).name}"
+    tell(Problem(told, Code.STOPPED_BY_SIGNAL))
+    sys.exit(128 + number)
 
 
 def _shown_meanwhile() -> Callable[[Finding], None]:
@@ -107,8 +119,6 @@ def _as_text(report: Report) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    from plugin_framework.errors import ConfigurationError  # noqa: PLC0415 - loaded late
-
     try:
         path.write_text(text, "utf-8")
     except OSError as error:

@@ -6,6 +6,7 @@ import itertools
 import logging
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -34,6 +35,7 @@ TRIAL_SECONDS = 60.0
 
 _SAMPLE_SECONDS = 0.01
 _STEP_SECONDS = 0.05
+_END_SECONDS = 5.0
 _ENTRY_POINTS = f"[datahub.extensions]\nconformance = {__package__}.probe:Probe\n"
 
 _Meanwhile = Callable[[Live], None]
@@ -165,10 +167,11 @@ class Stage:
 
         started = time.monotonic()
         with _log_of(live.subtask_id) as lines:
-            future = _started(run)
-            meanwhile(live)
-            overdue = self._wait(future, run, look, _SAMPLE_SECONDS if measure else _STEP_SECONDS)
-            outcome = future.result()
+            with _running(run) as future:
+                meanwhile(live)
+                step = _SAMPLE_SECONDS if measure else _STEP_SECONDS
+                overdue = self._wait(future, run, look, step)
+                outcome = future.result()
             look()
         return Trial(
             input=live.input,
@@ -200,7 +203,9 @@ class Stage:
         return False
 
 
-def _started(run: Run) -> Future[TaskOutcome]:
+@contextmanager
+def _running(run: Run) -> Iterator[Future[TaskOutcome]]:
+    """Run it in a thread. Left by Ctrl-C, it ends at once: what it needs is about to be closed."""
     future: Future[TaskOutcome] = Future()
 
     def execute() -> None:
@@ -210,7 +215,14 @@ def _started(run: Run) -> Future[TaskOutcome]:
             future.set_exception(error)
 
     threading.Thread(target=execute, daemon=True, name="trial").start()
-    return future
+    try:
+        yield future
+    except BaseException:
+        if not (future.done() or run.call_off()):
+            run.shutdown(signal.SIGTERM)
+            run.shutdown(signal.SIGTERM)
+        wait([future], _END_SECONDS)
+        raise
 
 
 @contextmanager

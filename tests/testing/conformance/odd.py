@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,12 @@ class Odd(Lines):
     def write_to_the_target(self, ctx: TaskContext[Config]) -> Any:
         Path(ctx.config.target).write_text("here\n", "utf-8")
         return super().process(ctx)
+
+    def wait_for_ever(self, ctx: TaskContext[Config]) -> Any:
+        Path(ctx.config.target).touch()
+        while True:
+            threading.Event().wait(0.01)
+            ctx.checkpoint()
 
     def have_a_program_write(self, ctx: TaskContext[Config]) -> Any:
         subprocess.run(["touch", "left-here"], check=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +16,12 @@ from click.testing import CliRunner
 
 from plugin_framework.cli.check import check_command
 from plugin_framework.testing.conformance import RULES, Finding, PluginConformance, Report
+from plugin_framework.testing.conformance.live import wait_until
 from tests.docs.markdown import ROOT
 
 PAGE = ROOT / "docs" / "how-to" / "check-a-plugin.md"
 LINES = "tests.testing.conformance.bad.lines:Lines"
+ODD = "tests.testing.conformance.odd:Odd"
 BAD = "tests.testing.conformance.bad.counts_add_up:Bad"
 
 REPORT = Report(
@@ -60,6 +64,30 @@ def test_the_command_prints_json_alone() -> None:
     assert (code, err) == (0, "")
     (finding,) = json.loads(out)["findings"]
     assert finding["outcome"] == "passed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_good_order(number: int, tmp_path: Path) -> None:
+    """In the middle of a run, at which the plugin says that it has begun."""
+    config = json.dumps({"does": "wait_for_ever", "target": str(tmp_path / "begun")})
+    command = [sys.executable, "-m", "plugin_framework", "check", ODD, "--config", config]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert wait_until((tmp_path / "begun").exists)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert out == ""
+    assert err.count("\n") == 1
+    assert f"stopped by {signal.Signals(number).name}" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["begun"]
 
 
 @pytest.mark.parametrize("words", [["--sample", "no-such-file"], ["--rule"], []])
