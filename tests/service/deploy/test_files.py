@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,17 @@ def pod(manifests: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def unit() -> dict[str, list[str]]:
+    """What the unit sets, in order, by name: some are set more than once."""
+    found: dict[str, list[str]] = {}
+    for line in (FOLDER / "my-plugin.service").read_text(encoding="utf-8").splitlines():
+        name, is_set, value = line.partition("=")
+        if is_set and not line.startswith("#"):
+            found.setdefault(name, []).append(value)
+    return found
+
+
 def environment(pod: dict[str, Any]) -> dict[str, str]:
     return {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
 
@@ -92,6 +104,29 @@ def test_every_grace_period_is_longer_than_the_end_may_take(
     assert float(environment(pod)["DATAHUB_GRACE_SECONDS"]) == GRACE_SECONDS
     named = compose["services"]["plugin"]["environment"]["DATAHUB_GRACE_SECONDS"]
     assert float(named) == GRACE_SECONDS
+
+
+def test_the_unit_lets_the_service_end_its_plugins(unit: dict[str, list[str]]) -> None:
+    assert float(unit["TimeoutStopSec"][0]) > LONGEST_END
+    assert f"DATAHUB_GRACE_SECONDS={GRACE_SECONDS:.0f}" in unit["Environment"]
+    assert (unit["KillMode"], unit["KillSignal"]) == (["mixed"], ["SIGTERM"])
+
+
+def test_the_unit_keeps_state_and_hands_over_secrets(unit: dict[str, list[str]]) -> None:
+    assert f"DATAHUB_STATE_DIR=%S/{unit['StateDirectory'][0]}" in unit["Environment"]
+    credentials = {value.partition(":")[0] for value in unit["LoadCredential"]}
+    assert credentials == {"DATAHUB_API_KEY", "DATAHUB_API_SECRET"}
+    assert "DATAHUB_SECRETS_DIR=%d" in unit["Environment"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    text = (FOLDER / "my-plugin.service").read_text(encoding="utf-8")
+    here = tmp_path / "my-plugin.service"
+    here.write_text(text.replace("/opt/my-plugin/bin/datahub-plugin", sys.executable), "utf-8")
+    argv = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(here)]
+    said = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60)
+    assert (said.stderr, said.returncode) == ("", 0)
 
 
 def test_the_page_says_how_much_longer_that_is() -> None:
