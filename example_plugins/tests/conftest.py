@@ -1,74 +1,34 @@
-"""A small host for contexts: the input is a local file, what is uploaded goes to a folder."""
+"""Runs plugins' work alone, on a context of the test kit, and measures the memory it takes."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import logging
 import os
 import random
-import shutil
 import subprocess
 import sys
+import time
 import zipfile
-from dataclasses import dataclass, field
-from hashlib import file_digest
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from plugin_framework import DatahubPlugin, TaskContext, UploadedFile
+from plugin_framework import DatahubPlugin
 from plugin_framework.plugin.base import result_json
-from plugin_framework.plugin.context import Gate, TaskFacts
+from plugin_framework.testing import make_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from plugin_framework import TaskStatus
+    from collections.abc import Callable
 
 # The distribution's folder and the package in it have one name. pytest derives this module's name
 # from the folder, and puts an empty namespace where the package belongs: let it be imported anew.
 if getattr(sys.modules.get("example_plugins"), "__file__", "") is None:
     del sys.modules["example_plugins"]
-
-
-@dataclass
-class LocalHost:
-    """Serves ``source``, takes uploads into ``uploaded``, notes progress."""
-
-    source: Path
-    uploaded: Path
-    on_progress: Callable[[float], None] = lambda _percent: None
-    progressed: list[float] = field(default_factory=list)
-
-    def download(self, name: str | None) -> Path:
-        return self.source if name is None else shutil.copy(self.source, self.uploaded / name)
-
-    def input_size(self) -> int:
-        return self.source.stat().st_size
-
-    def read_input(self, offset: int, size: int) -> bytes:
-        with self.source.open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
-
-    def upload(self, path: Path, name: str | None) -> UploadedFile:
-        target = self.uploaded / (name or path.name)
-        shutil.copy(path, target)
-        with target.open("rb") as file:
-            digest = file_digest(file, "sha256").hexdigest()
-        return UploadedFile(target.name, target.stat().st_size, digest)
-
-    def progress(self, percent: float) -> None:
-        self.progressed.append(percent)
-        self.on_progress(percent)
-
-    def save_state(self, state: Mapping[str, Any]) -> None:
-        raise NotImplementedError
-
-    def confirm(self, status: TaskStatus) -> None:
-        raise NotImplementedError
 
 
 @dataclass
@@ -89,23 +49,22 @@ def run_plugin(
     **config: Any,
 ) -> Run:
     """Run ``process`` on ``source`` in ``folder``; cancel it once ``cancel_at`` % are reached."""
-    uploaded = folder / "uploaded"
-    uploaded.mkdir(exist_ok=True)
-    gate = Gate()
-    host = LocalHost(source, uploaded, lambda done: gate.cancel() if done >= cancel_at else None)
-    facts = TaskFacts("subtask", None, 1, str(folder / "work"), config, {})
-    context = TaskContext(
-        facts,
-        plugin.Config.model_validate(config),
-        host=host,
-        gate=gate,
-        log=logging.getLogger("test"),
+    context = make_context(
+        plugin=plugin, config=config, input=source, work_dir=Path(mkdtemp(dir=folder))
     )
+    tell = context.progress
+
+    def progress(percent: float) -> None:
+        tell(percent)
+        if percent >= cancel_at:
+            context.cancel()
+
+    context.progress = progress  # type: ignore[method-assign]  # for this one run
     result = plugin().process(context)
     assert not hasattr(result, "__await__")
     for path in context.output_dir.iterdir():
-        host.upload(path, None)
-    return Run(result_json(result), uploaded, host.progressed)
+        context.upload(path)
+    return Run(result_json(result), context.work_dir / "uploaded", context.progressed)
 
 
 # Allocators that give memory back at once: what they would keep for later varies from run to run.
@@ -194,3 +153,31 @@ def flights(nycflights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("flights")
     with zipfile.ZipFile(nycflights / "flights.csv.zip") as archive:
         return Path(archive.extract("flights.csv", folder))
+
+
+@pytest.fixture
+def child_runs() -> Callable[[str], bool]:
+    """Whether a command with a word in it was started by this process, and has not ended."""
+
+    def look(word: str) -> bool:
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(OSError):  # it has just ended
+                for child in (thread / "children").read_text().split():
+                    if word.encode() in Path("/proc", child, "cmdline").read_bytes():
+                        return True
+        return False
+
+    return look
+
+
+@pytest.fixture
+def wait_for_child(child_runs: Callable[[str], bool]) -> Callable[[str], None]:
+    """Waits until a command with a word in it runs."""
+
+    def wait(word: str) -> None:
+        deadline = time.monotonic() + 30
+        while not child_runs(word):
+            assert time.monotonic() < deadline, word
+            time.sleep(0.01)  # between two looks
+
+    return wait

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from plugin_framework.testing.conformance import PluginConformance
     from plugin_framework.testing.datahub import LocalDatahub, run_plugin
     from plugin_framework.testing.probe import ContextProbe, make_context
-    from plugin_framework.testing.task_run import LogLine, Output, TaskRun
+    from plugin_framework.testing.records import LogLine
+    from plugin_framework.testing.task_run import Output, TaskRun
     from plugin_framework.testing.web import Request
 
 __all__ = [
@@ -31,7 +32,7 @@ _HOMES = {
     "Clock": "plugin_framework.testing.clock",
     "ContextProbe": "plugin_framework.testing.probe",
     "LocalDatahub": "plugin_framework.testing.datahub",
-    "LogLine": "plugin_framework.testing.task_run",
+    "LogLine": "plugin_framework.testing.records",
     "Output": "plugin_framework.testing.task_run",
     "PluginConformance": "plugin_framework.testing.conformance",
     "Request": "plugin_framework.testing.web",

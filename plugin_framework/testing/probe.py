@@ -28,7 +28,7 @@ class ContextProbe(TaskContext[Any]):
     Attributes:
         progressed: the percents that were told, in order.
         saved: the states that were saved, in order.
-        uploaded: the files that were uploaded, by name: where they are now.
+        uploaded: the files that were uploaded, by name: copies below ``work_dir / "uploaded"``.
         confirmed: PAUSED and RUNNING, as pauses took hold and were over.
     """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import os
 import shutil
 import signal
@@ -29,6 +28,7 @@ from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.settings import Settings
 from plugin_framework.testing.clock import Clock
 from plugin_framework.testing.local import inside
+from plugin_framework.testing.records import LogLine, Records
 from plugin_framework.testing.stops import Kind, Place, RemoteStops, Stops, StopsOf
 from plugin_framework.testing.web import Request, Web
 
@@ -37,14 +37,6 @@ LONGEST_SHOWN = 200
 
 END_SECONDS = 5.0
 """How long a run may take to end once it was told to."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """A line of the plugin's log, or one that it printed."""
-
-    level: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +105,7 @@ class TaskRun:
         self._killed = False
         self._changed = threading.Condition()
         self._ended = False
-        self._records = _Records(plan.subtask_id)
+        self._records = Records(plan.subtask_id)
         self._stops: Stops | StopsOf
         stops: Stops | ExtensionRef
         if plan.isolation == "thread":
@@ -437,28 +429,6 @@ class _Watcher:
     def datahub_report_delivered(self) -> None:
         """Have those look who wait for a status."""
         self._notice()
-
-
-class _Records(logging.Handler):
-    """What is logged of one subtask, while the ``with`` block lasts."""
-
-    def __init__(self, subtask_id: str) -> None:
-        super().__init__()
-        self.lines: list[LogLine] = []
-        self._subtask_id = subtask_id
-        self._logger = logging.getLogger("datahub")
-
-    def __enter__(self) -> None:
-        if self._logger.level == logging.NOTSET:
-            self._logger.setLevel(logging.INFO)
-        self._logger.addHandler(self)
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.removeHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "subtask_id", None) == self._subtask_id:
-            self.lines.append(LogLine(record.levelname, record.getMessage()))
 
 
 def _shown(text: str) -> str:

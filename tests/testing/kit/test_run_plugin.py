@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -153,6 +154,13 @@ def test_without_pytest() -> None:
     gc.collect()
     assert run.result == {"total_counts": 1, "success_counts": 0, "failed_counts": 0}
     assert run_alone(Lines, input=b"one").outputs["counts/lines.txt"].text() == "1"
+
+
+def test_the_level_of_the_log_is_given_back(run_plugin: Run) -> None:
+    logger = logging.getLogger("datahub")
+    before = logger.level
+    assert len(run_plugin(Lines, input=b"one\n").logs) == 1
+    assert (logger.level, logger.handlers) == (before, [])
 
 
 def test_no_secret_in_what_is_shown(run_plugin: Run, datahub: LocalDatahub) -> None:
