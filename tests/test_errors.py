@@ -25,7 +25,7 @@ from plugin_framework.errors import (
     TaskCancelled,
     problem_of,
 )
-from tests.cli.calling import call
+from tests.cli.calling import PLUGINS, call
 
 KNOWN = Path(__file__).with_name("error_codes.txt")
 KINDS = [
@@ -148,3 +148,25 @@ def test_the_command_ends_each_problem_with_its_code(tmp_path: Path) -> None:
 def test_problems_of_different_causes_have_each_its_code(tmp_path: Path) -> None:
     ended = call("run", "--subtask-id", "s-1", "--set", "nonsense", cwd=tmp_path)
     assert ended.codes == ["DH-101", "DH-131", "DH-101"]
+
+
+@pytest.mark.parametrize(
+    ("plugin", "code", "reason"),
+    [
+        ("Fails", "DH-502", "half a "),
+        ("Raises", "DH-501", "ValueError: a bug at "),
+        ("RaisesThread", "DH-501", "ValueError: a bug at "),
+    ],
+)
+def test_the_log_line_of_a_failed_task_has_its_code_and_its_reason_has_not(
+    plugin: str, code: str, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "input").touch()
+    name = f"{PLUGINS}:{plugin}"
+    ended = call("run", name, "--local", "input", "--out", "o", cwd=tmp_path)
+    assert ended.code == 1
+    assert ended.outcome["error"].startswith(reason)
+    assert "DH-" not in ended.outcome["error"]
+    (line,) = [line for line in ended.log if " failed: " in line["message"]]
+    assert line["code"] == code
+    assert "DH-" not in line["message"]
