@@ -60,9 +60,9 @@ class Database:
             return f"read_parquet({files(self.plan.source)})"
         return (
             f"read_csv({files(self.plan.source)}, auto_detect=true, header=true,"
-            f" all_varchar=true, delim={text(self.plan.delimiter)}, quote='\"', escape='\"', store_rejects=true,"
-            f" rejects_limit={self.plan.max_failed_rows + 1}, buffer_size={BUFFER_BYTES},"
-            f" max_line_size={BUFFER_BYTES // 4})"
+            f" all_varchar=true, delim={text(self.plan.delimiter)}, quote='\"', escape='\"',"
+            f" store_rejects=true, rejects_limit={self.plan.max_failed_rows + 1},"
+            f" buffer_size={BUFFER_BYTES}, max_line_size={BUFFER_BYTES // 4})"
         )
 
     @cached_property

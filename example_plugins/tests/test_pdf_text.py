@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import time
 import zlib
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,26 +107,16 @@ def test_a_page_that_takes_too_long_fails_alone(extract: Callable[..., TaskRun])
     assert any("page 2 cannot be read" in line.message for line in run.logs)
 
 
-def test_cancel_ends_the_tool(start_plugin: Callable[..., TaskRun]) -> None:
+def test_cancel_ends_the_tool(
+    start_plugin: Callable[..., TaskRun],
+    child_runs: Callable[[str], bool],
+    wait_for_child: Callable[[str], None],
+) -> None:
     run = start_plugin(PdfText, input=pdf(ENDLESS))
-    deadline = time.monotonic() + 30
-    while not tools():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)  # between two looks
+    wait_for_child("pdftotext")
     run.cancel()
     assert run.wait().status is TaskStatus.CANCELLED
-    assert not tools()
-
-
-def tools() -> list[int]:
-    """The processes of pdftotext that this process has started."""
-    found = []
-    for thread in Path("/proc/self/task").iterdir():
-        for child in (thread / "children").read_text().split():
-            with suppress(OSError):
-                if Path("/proc", child, "comm").read_text().strip() == "pdftotext":
-                    found.append(int(child))
-    return found
+    assert not child_runs("pdftotext")
 
 
 def test_killed_it_goes_on_with_the_next_page(
