@@ -70,6 +70,7 @@ def test_only_the_settings_read_the_environment() -> None:
         "cli/run.py",
         "cli/serve.py",
         "isolation/process.py",
+        "testing/conformance/probe.py",
     }
 
 

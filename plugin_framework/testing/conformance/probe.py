@@ -17,6 +17,8 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from plugin_framework.errors import PluginError
 from plugin_framework.plugin.context import TaskContext
 from plugin_framework.plugin.hookspecs import hookimpl
@@ -198,8 +200,7 @@ class Auditor:
 
     def __init__(self, allowed: tuple[Path, ...], tell: Callable[[str], None]) -> None:
         # What libraries keep for the user, whatever program they are used in.
-        kept = (("XDG_CACHE_HOME", "~/.cache"), ("XDG_CONFIG_HOME", "~/.config"))
-        homes = [Path(os.environ.get(name) or Path(home).expanduser()) for name, home in kept]
+        homes = (platformdirs.user_cache_path(), platformdirs.user_config_path())
         places = (*allowed, *homes, Path("/dev"), Path("/proc"))
         self._allowed = tuple(os.path.realpath(place) for place in places)
         self._told: set[str] = set()
