@@ -16,8 +16,8 @@ class Clock(Protocol):
     def now(self) -> float:
         """Seconds since some moment."""
 
-    def wait(self, wait: Callable[[float], T], seconds: float) -> T:
-        """What ``wait`` returns, called so that it waits for ``seconds`` at the most.
+    def wait(self, wait: Callable[[float], T], until: float) -> T:
+        """What ``wait`` returns, called so that it waits ``until`` that moment at the most.
 
         It is the wait of an event, a condition or the like; what it returns is true where that came
         about. It may be called several times, as long as it has not.
@@ -31,9 +31,9 @@ class RealClock:
         """Seconds of the monotonic clock."""
         return time.monotonic()
 
-    def wait(self, wait: Callable[[float], T], seconds: float) -> T:
+    def wait(self, wait: Callable[[float], T], until: float) -> T:
         """See Clock."""
-        return wait(min(seconds, threading.TIMEOUT_MAX))
+        return wait(min(max(until - time.monotonic(), 0), threading.TIMEOUT_MAX))
 
 
 REAL = RealClock()

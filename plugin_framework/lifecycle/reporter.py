@@ -246,10 +246,9 @@ class Reporter:
         self.hurry(timeout)
         with self._changed:
             while self._pending and not self._closed.is_set():
-                left = self._give_up_at - self._clock.now()
-                if left <= 0:
+                if self._give_up_at <= self._clock.now():
                     break
-                self._clock.wait(self._changed.wait, left)
+                self._clock.wait(self._changed.wait, self._give_up_at)
             return Delivery(done=False, error=self._problem) if self._pending else self._delivery
 
     def hurry(self, seconds: float) -> None:
@@ -376,7 +375,7 @@ class Reporter:
     def _rest(self, seconds: float) -> bool:
         """Between two tries: there may be room in the journal by now."""
         self.keep()
-        return self._clock.wait(self._closed.wait, seconds)
+        return self._clock.wait(self._closed.wait, self._clock.now() + seconds)
 
     def _applied(self, report: Report) -> bool:
         """Whether Datahub has what the report says; asked where its answer was lost.

@@ -76,7 +76,7 @@ class Going:
             return call()
 
         def ended(seconds: float) -> bool:
-            self.clock.wait(self.wait, seconds)
+            self.clock.wait(self.wait, self.clock.now() + seconds)
             return False
 
         return persist(attempt, patience, ended, self.clock)

@@ -112,7 +112,7 @@ class Watch:
             self._signals.put(None)
 
     def _event_by(self, due: float) -> WorkerExit | Literal["look"] | None:
-        return self._clock.wait(self._event, max(due - self._clock.now(), 0))
+        return self._clock.wait(self._event, due)
 
     def _event(self, seconds: float) -> WorkerExit | Literal["look"] | None:
         try:

@@ -75,9 +75,9 @@ class Clock:
             self.advance(step)
             threading.Event().wait(SLICE_SECONDS)
 
-    def wait(self, wait: Callable[[float], T], seconds: float) -> T:
+    def wait(self, wait: Callable[[float], T], until: float) -> T:
         """See lifecycle.clock.Clock."""
-        with self._waits_until(self._now + seconds) as until:
+        with self._waits_until(until):
             while True:
                 found = wait(SLICE_SECONDS)
                 if found or self._now >= until:
@@ -94,11 +94,12 @@ class Clock:
         self._tickers.remove(ticker)
 
     @contextmanager
-    def _waits_until(self, moment: float) -> Iterator[float]:
+    def _waits_until(self, moment: float) -> Iterator[None]:
         key = object()
-        self._waiting[key] = moment
+        with self._changed:
+            self._waiting[key] = moment
         try:
-            yield moment
+            yield
         finally:
             with self._changed:
                 del self._waiting[key]

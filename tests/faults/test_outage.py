@@ -42,8 +42,8 @@ class Clock:
     def now(self) -> float:
         return self.seconds
 
-    def wait(self, wait: Callable[[float], T], seconds: float) -> T:
-        self.seconds += seconds
+    def wait(self, wait: Callable[[float], T], until: float) -> T:
+        self.seconds = until
         return wait(0)
 
 

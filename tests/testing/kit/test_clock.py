@@ -32,7 +32,7 @@ def test_an_order_that_a_poll_brings(
 ) -> None:
     run = start_plugin(Waits, pause_at=1)
     datahub.store.set_status(run.subtask_id, TaskStatus.RUNNING)
-    clock.advance(5)
+    clock.advance_until(lambda: run.status is TaskStatus.RUNNING, step=5)
     run.cancel()
     assert [status.name for status in run.wait().statuses] == [
         "RUNNING",
@@ -118,3 +118,4 @@ def test_waiting_by_it(clock: Clock) -> None:
     assert clock.wait(lambda _seconds: "found", 60) == "found"
     assert not clock.wait(lambda _seconds: "", 0)
     assert REAL.wait(lambda seconds: seconds, float("inf")) < float("inf")
+    assert REAL.wait(lambda seconds: seconds, 0) == 0
