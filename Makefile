@@ -53,7 +53,7 @@ docs: setup ## write the generated reference pages
 	$(BIN)/python docs/generate.py
 
 site: setup ## build the documentation site into build/site
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock: ## pin the dependencies anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o constraints/runtime.txt

@@ -3,12 +3,23 @@
 import sys
 from types import ModuleType
 
-from benchmarks import emulator, heartbeats, imports, memory, service, small_files, startup, storage
+from benchmarks import (
+    emulator,
+    heartbeats,
+    imports,
+    kit,
+    memory,
+    service,
+    small_files,
+    startup,
+    storage,
+)
 from benchmarks.transfer import suite
 
 PARTS: dict[str, ModuleType] = {
     "imports": imports,
     "startup": startup,
+    "kit": kit,
     "memory": memory,
     "heartbeats": heartbeats,
     "small-files": small_files,
