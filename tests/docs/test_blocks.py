@@ -18,7 +18,16 @@ from tests.docs.terminal import Terminal, matches
 
 SHOWN_ONLY = frozenset({"text"})
 # These set up the reader's machine; that they work is what a run of these tests shows.
-SET_UP = ("make ", "git clone ", "python3 -m venv ", ". ", "pip install .", "pip install numpy ")
+SET_UP = (
+    "make ",
+    "git clone ",
+    "python3 -m venv ",
+    ". ",
+    "pip install .",
+    "pip install flask ",
+    "pip install numpy ",
+    "pip install pytest",
+)
 INSTALL = "pip install -e ."
 PORTS = ("8765", "8766")
 
