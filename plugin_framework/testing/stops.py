@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
@@ -27,11 +28,49 @@ LOOK_SECONDS = 0.002
 """Between two looks at whether an order has arrived."""
 
 
-class Stops:
-    """The orders for one run. ``held`` is told when one's place is reached; each counts once."""
+LAST_SECONDS = 5.0
+"""How long what a process said last may take to be read, once it has ended."""
 
-    def __init__(self, held: Callable[[Kind], object]) -> None:
+
+@dataclass(slots=True)
+class Course:
+    """Where a run has come to: ``open`` are the orders whose place it has not met yet."""
+
+    open: dict[Place, Kind] = field(default_factory=dict)
+    names: dict[str, None] = field(default_factory=dict)
+
+    def reached(self, name: str) -> None:
+        """It came to a checkpoint of that name."""
+        self.names[name] = None
+
+    def missed(self) -> str | None:
+        """The place of an order to cancel or to kill that it did not come to, in words."""
+        for place, kind in list(self.open.items()):
+            if kind != "pause":
+                again = " once more" if place in self.names else ""
+                return f"come to the checkpoint {place!r}{again}, where it was to {_ENDS[kind]}"
+        return None
+
+    def __str__(self) -> str:
+        named = ", ".join(repr(name) for name in list(self.names))
+        return f"the named checkpoints it came to: {named or 'none'}"
+
+
+_ENDS = {"cancel": "be cancelled", "kill": "be killed"}
+
+
+class Stops:
+    """The orders for one run; each counts once.
+
+    ``held`` is told when one's place is met, and ``reached`` of each name that is met first.
+    """
+
+    def __init__(
+        self, held: Callable[[Kind, Place], object], reached: Callable[[str], object]
+    ) -> None:
         self._held = held
+        self._reached = reached
+        self._names: set[str] = set()
         self._lock = threading.Lock()
         self._orders: dict[Place, Kind] = {}
         self._count: int | None = None
@@ -65,22 +104,25 @@ class Stops:
     def _checkpoint(
         self, ctx: TaskContext[Any], checkpoint: Callable[[str], None], name: str = ""
     ) -> None:
-        kind = self._due(name)
+        kind, place = self._due(name)
         if kind is not None:
             self._released.clear()
-            self._held(kind)
+            self._held(kind, place)
             while not (ctx.cancelled if kind == "cancel" else ctx.cancelled or ctx.paused):
                 if self._released.wait(LOOK_SECONDS):
                     break
         checkpoint(name)
 
-    def _due(self, name: str) -> Kind | None:
+    def _due(self, name: str) -> tuple[Kind | None, Place]:
         with self._lock:
+            if name and name not in self._names:
+                self._names.add(name)
+                self._reached(name)
             if self._count is not None:
                 self._count += 1
                 if self._count in self._orders:
-                    return self._orders.pop(self._count)
-            return self._orders.pop(name, None) if name else None
+                    return self._orders.pop(self._count), self._count
+            return self._orders.pop(name, None) if name else None, name
 
 
 class RemoteStops:
@@ -89,7 +131,10 @@ class RemoteStops:
     def __init__(self, address: str) -> None:
         self._address = address
         self._channel: Channel | None = None
-        self._stops = Stops(lambda kind: self._send({"held": kind}))
+        self._stops = Stops(
+            lambda kind, place: self._send({"held": [kind, place]}),
+            lambda name: self._send({"reached": name}),
+        )
 
     @hookimpl(wrapper=True, tryfirst=True)
     def on_start(self, ctx: TaskContext[Any]) -> Generator[None, Any, Any]:
@@ -125,8 +170,14 @@ class RemoteStops:
 class StopsOf:
     """This end of ``RemoteStops``: one process at one address. ``pid`` is the process's."""
 
-    def __init__(self, address: Path, held: Callable[[Kind], object]) -> None:
+    def __init__(
+        self,
+        address: Path,
+        held: Callable[[Kind, Place], object],
+        reached: Callable[[str], object],
+    ) -> None:
         self._held = held
+        self._reached = reached
         self._listener = Listener(str(address), "AF_UNIX")
         self._changed = threading.Condition()
         self._orders: list[tuple[Kind, Place]] = []
@@ -134,7 +185,8 @@ class StopsOf:
         self._channel: Channel | None = None
         self._closed = False
         self.pid: int | None = None
-        threading.Thread(target=self._serve, daemon=True, name="stops").start()
+        self._server = threading.Thread(target=self._serve, daemon=True, name="stops")
+        self._server.start()
 
     def order(self, kind: Kind, place: Place) -> bool:
         """As of ``Stops``."""
@@ -169,6 +221,7 @@ class StopsOf:
             # Nothing else wakes a thread that waits in accept.
             with suppress(OSError):
                 Client(str(self._listener.address), "AF_UNIX").close()
+        self._server.join(LAST_SECONDS)
         self._listener.close()
 
     def _serve(self) -> None:
@@ -190,7 +243,9 @@ class StopsOf:
         while True:
             message = channel.receive()
             if "held" in message:
-                self._held(message["held"])
+                self._held(*message["held"])
+            elif "reached" in message:
+                self._reached(message["reached"])
             else:
                 with self._changed:
                     self._answers.append(message["taken"])

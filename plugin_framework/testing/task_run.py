@@ -29,7 +29,7 @@ from plugin_framework.settings import Settings
 from plugin_framework.testing.clock import Clock
 from plugin_framework.testing.local import inside
 from plugin_framework.testing.records import LogLine, Records
-from plugin_framework.testing.stops import Kind, Place, RemoteStops, Stops, StopsOf
+from plugin_framework.testing.stops import Course, Kind, Place, RemoteStops, Stops, StopsOf
 from plugin_framework.testing.web import Request, Web
 
 LONGEST_SHOWN = 200
@@ -106,21 +106,22 @@ class TaskRun:
         self._changed = threading.Condition()
         self._ended = False
         self._records = Records(plan.subtask_id)
+        self._course = Course()
         self._stops: Stops | StopsOf
         stops: Stops | ExtensionRef
         if plan.isolation == "thread":
             if orders.get("kill") is not None:
                 raise ValueError(_NO_KILL)
-            self._stops = stops = Stops(self._held)
+            self._stops = stops = Stops(self._met, self._course.reached)
         else:
             address = plan.folder / f"stops-{time.monotonic_ns()}"
-            self._stops = StopsOf(address, self._held)
+            self._stops = StopsOf(address, self._met, self._course.reached)
             stops = ExtensionRef(
                 RemoteStops.__module__, RemoteStops.__qualname__, arguments=[str(address)]
             )
         for kind, place in orders.items():
             if place is not None:
-                self._stops.order(kind, place)
+                self._order(kind, place)
         self._engine = self._made_engine(stops)
         self._run = self._engine.run(plan.subtask_id, config=plan.config)
         self._thread = threading.Thread(target=self._execute, daemon=True, name="run")
@@ -239,6 +240,8 @@ class TaskRun:
         """Wait for its end, and return it.
 
         Raises:
+            AssertionError: it ended by itself, and was to be cancelled or killed at a checkpoint
+                that it did not come to.
             TimeoutError: it has not ended after so many seconds; else after the ``timeout`` that it
                 was started with.
             ConfigurationError, DatahubError: nothing was run, as ``run_task`` says.
@@ -246,6 +249,9 @@ class TaskRun:
         self._until(lambda: self._ended, "end", timeout)
         if self._failure is not None:
             raise self._failure
+        missed = self._course.missed()
+        if missed and not self._killed and self.status is not TaskStatus.CANCELLED:
+            raise AssertionError(f"the run ended, and did not {missed} ({self._course}): {self!r}")
         return self
 
     async def wait_async(self, timeout: float | None = None) -> TaskRun:  # noqa: ASYNC109 - as wait
@@ -278,7 +284,9 @@ class TaskRun:
         self._until(lambda: self._ended or TaskStatus.PAUSED in self.statuses[seen:], "pause")
         if TaskStatus.PAUSED not in self.statuses[seen:]:
             place = "" if at is None else f" at the checkpoint {at!r}"
-            raise AssertionError(f"the run ended, and did not pause{place}: {self!r}")
+            raise AssertionError(
+                f"the run ended, and did not pause{place} ({self._course}): {self!r}"
+            )
 
     def resume(self) -> None:
         """Have Datahub ask to go on, and wait until the run does.
@@ -329,7 +337,7 @@ class TaskRun:
             ValueError: this one still runs, or Datahub has the subtask as ended.
         """
         if not self._ended or self.status.is_final:
-            raise ValueError(f"only what was killed can be run again: {self!r}")
+            raise ValueError(f"only what was killed can be run again ({self._course}): {self!r}")
         orders: dict[Kind, Place | None] = {"pause": pause_at, "cancel": cancel_at, "kill": kill_at}
         run = TaskRun(self._hub, self._plan, orders)
         if pause_at is not None:
@@ -381,11 +389,19 @@ class TaskRun:
 
     def _order(self, kind: Kind, at: Place | None) -> None:
         if at is None:
-            self._held(kind)
-        elif not self._stops.order(kind, at):
+            self._give(kind)
+            return
+        self._course.open[at] = kind
+        if not self._stops.order(kind, at):
+            del self._course.open[at]
             raise ValueError(f"it is past the checkpoint {at!r}, or has ended: {self!r}")
 
-    def _held(self, kind: Kind) -> None:
+    def _met(self, kind: Kind, place: Place) -> None:
+        """Do what was ordered for the place that it is held at."""
+        self._course.open.pop(place, None)
+        self._give(kind)
+
+    def _give(self, kind: Kind) -> None:
         """Do now what was ordered."""
         if kind == "kill":
             threading.Thread(target=self._kill, daemon=True, name="kill").start()

@@ -66,6 +66,12 @@ class Frozen(Waits):
     pause_mode = "freeze"
 
 
+class Idle(DatahubPlugin):
+    """Has nothing to do."""
+
+    def process(self, ctx: TaskContext) -> None: ...
+
+
 class Hooks(DatahubPlugin):
     """Says which of its hooks are called."""
 

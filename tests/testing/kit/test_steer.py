@@ -9,7 +9,7 @@ import pytest
 
 from plugin_framework import TaskStatus
 from plugin_framework.testing import LocalDatahub, TaskRun
-from tests.testing.kit.plugins import AsyncLines, Deaf, Frozen, Hooks, Lines, Waits
+from tests.testing.kit.plugins import AsyncLines, Deaf, Frozen, Hooks, Idle, Lines, Waits
 
 RUNNING, PAUSED, COMPLETED = TaskStatus.RUNNING, TaskStatus.PAUSED, TaskStatus.COMPLETED
 CANCELLED = TaskStatus.CANCELLED
@@ -85,10 +85,11 @@ def test_an_async_plugin(start_plugin: Start) -> None:
 @both
 def test_places_that_it_does_not_come_to(start_plugin: Start, isolation: str) -> None:
     with pytest.raises(
-        AssertionError, match=r"did not pause at the checkpoint 'no such'.*1 output"
+        AssertionError,
+        match=r"did not pause at the checkpoint 'no such' \(.*: 'after-download'\).*1 output",
     ):
         start_plugin(Lines, input=THREE, isolation=isolation, pause_at="no such")
-    run = start_plugin(Lines, input=THREE, isolation=isolation, pause_at=3, cancel_at="nowhere")
+    run = start_plugin(Lines, input=THREE, isolation=isolation, pause_at=3)
     with pytest.raises(ValueError, match="past the checkpoint 2"):
         run.pause(at=2)
     run.resume()
@@ -97,6 +98,33 @@ def test_places_that_it_does_not_come_to(start_plugin: Start, isolation: str) ->
         run.resume()
     with pytest.raises(AssertionError, match="did not pause"):
         run.pause()
+
+
+@both
+def test_an_order_for_a_place_that_it_does_not_come_to(start_plugin: Start, isolation: str) -> None:
+    run = start_plugin(Lines, input=THREE, isolation=isolation, cancel_at="nowhere")
+    for _ in range(2):
+        with pytest.raises(
+            AssertionError,
+            match=r"^the run ended, and did not come to the checkpoint 'nowhere', where it was to"
+            r" be cancelled \(the named checkpoints it came to: 'after-download'\): <TaskRun compl",
+        ):
+            run.wait()
+    run = start_plugin(Hooks, isolation=isolation, pause_at="work")
+    run.cancel(at="work")
+    run.resume()
+    with pytest.raises(AssertionError, match=r"'work' once more, .*: 'in-start', 'work'\)"):
+        run.wait()
+    with pytest.raises(ValueError, match=r"only what was killed .*: 'in-start', 'work'\)"):
+        run.rerun()
+
+
+def test_a_kill_at_a_place_that_it_does_not_come_to(datahub: LocalDatahub) -> None:
+    with pytest.raises(AssertionError, match=r"checkpoint 9, where it was to be killed \(.*none\)"):
+        datahub.run(Idle, isolation="process", kill_at=9)
+    run = datahub.start(Waits, cancel_at="nowhere")
+    run.cancel()
+    assert run.wait().status is CANCELLED
 
 
 def test_one_that_comes_to_no_checkpoint(start_plugin: Start) -> None:
