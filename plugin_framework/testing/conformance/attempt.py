@@ -38,6 +38,7 @@ class Place:
             "grace_seconds": self.grace,
             "on_interrupted": "resume",
             "log_level": "INFO",
+            "transfer": {"digest": "sha256"},
         }
         return local_settings(
             overrides,

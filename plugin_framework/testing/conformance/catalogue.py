@@ -79,11 +79,12 @@ RULES = (
     ),
     Rule(
         "resume-after-kill",
-        "Killed, it completes at the next attempt",
+        "Killed, it completes with the same output at the next attempt",
         "Machines crash. The next attempt finds the files of the last one in ctx.work_dir, and what"
         " it saved in ctx.state.",
-        "Take files that are there already for what they are, write to a temporary name and rename,"
-        " and count what ctx.state says is done.",
+        "Take files that are there already for what they are: write to a temporary name and rename,"
+        " or cut off what was written after the last ctx.save_state(). Count what ctx.state says is"
+        " done.",
         judging_control.resume_after_kill,
     ),
     Rule(

@@ -131,8 +131,6 @@ def hostile_names(suffix: str) -> list[str]:
     suffix = safe_file_name(suffix, "")
     return [
         f'it\'s "quoted" & $(touch {RAN}); `touch {RAN}` #{suffix}',
-        f"-rf --help{suffix}",
-        f"../../up/and\\away\n{suffix}",
-        f"{{braces}} %s %(name)s \u202eevil \U0001f4a5 ünïcode{suffix}",
-        f"{'long' * 100}{suffix}",
+        f"../../up/and\\away\n{{braces}} %s %(name)s \u202eevil \U0001f4a5 ünïcode{suffix}",
+        f"-rf --help {'long' * 100}{suffix}",
     ]

@@ -94,7 +94,7 @@ class PluginConformance:
         _keeps("pause", case)
 
     def test_resume_after_kill(self, case: Case) -> None:
-        """Killed, it completes at the next attempt."""
+        """Killed, it completes with the same output at the next attempt."""
         _keeps("resume-after-kill", case)
 
     def test_empty_input(self, case: Case) -> None:

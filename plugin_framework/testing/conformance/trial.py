@@ -79,9 +79,9 @@ class Trial:
         return tuple(result.get(f"{which}_counts") for which in ("total", "success", "failed"))
 
     @property
-    def names(self) -> list[str]:
-        """Those of its outputs."""
-        return sorted(output.name for output in self.outcome.outputs)
+    def outputs(self) -> dict[str, str | None]:
+        """The SHA-256 of each output, by its name."""
+        return {output.name: output.sha256 for output in self.outcome.outputs}
 
     @property
     def hook_failures(self) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,26 @@ class Odd(Lines):
 
     def tell_the_password(self, ctx: TaskContext[Config]) -> Any:
         return TaskResult(password=ctx.config.password.get_secret_value())
+
+    def expect_no_folder(self, ctx: TaskContext[Config]) -> Any:
+        (ctx.work_dir / "parts").mkdir()
+        return super().process(ctx)
+
+    def leave_a_line_out(self, ctx: TaskContext[Config]) -> Any:
+        """Take each line for done before it is written."""
+        lines = ctx.download().read_bytes().splitlines(keepends=True)
+        with (ctx.work_dir / "copy.txt").open("ab", buffering=0) as copy:
+            for number in range(ctx.state.get("begun", 0), len(lines)):
+                ctx.save_state(begun=number + 1)
+                ctx.checkpoint()
+                copy.write(lines[number])
+        ctx.upload(ctx.work_dir / "copy.txt")
+        return self.stamp_the_time(ctx)
+
+    def stamp_the_time(self, ctx: TaskContext[Config]) -> Any:
+        (ctx.work_dir / "stamp.txt").write_text(str(time.time_ns()), "utf-8")
+        ctx.upload(ctx.work_dir / "stamp.txt")
+        return super().process(ctx)
 
     def forget_counts(self, ctx: TaskContext[Config]) -> Any:
         """Count what is done now, and not what was done before the kill."""

@@ -62,6 +62,8 @@ def found(stage: Stage, rule: str, does: str = "nothing", **options: Any) -> Fin
         ("have_a_program_write", "stays-in-work-dir", "left-here in the current folder"),
         ("tell_the_password", "no-secret-in-logs", "the value of password is in the result"),
         ("forget_counts", "resume-after-kill", "it counts (1, 1, 0), and undisturbed (3, 3, 0)"),
+        ("expect_no_folder", "resume-after-kill", "the next attempt failed: "),
+        ("leave_a_line_out", "resume-after-kill", "other contents in the output 'copy.txt'"),
     ],
 )
 def test_broken(stage: Stage, does: str, rule: str, told: str) -> None:
@@ -83,6 +85,14 @@ def test_broken(stage: Stage, does: str, rule: str, told: str) -> None:
 def test_kept(stage: Stage, does: str, rule: str) -> None:
     finding = found(stage, rule, does)
     assert finding.outcome == "passed", finding.detail
+
+
+def test_contents_that_always_differ_are_not_compared(stage: Stage) -> None:
+    finding = found(stage, "resume-after-kill", "stamp_the_time")
+    assert finding.outcome == "passed"
+    assert finding.detail.endswith(
+        "; contents could not be compared: two undisturbed runs differ, too, in stamp.txt"
+    )
 
 
 def test_a_file_anywhere_is_found(stage: Stage, tmp_path: Path) -> None:
