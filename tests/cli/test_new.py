@@ -46,6 +46,13 @@ def test_without_a_terminal_nothing_is_asked(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["Some Folder"]
 
 
+def test_the_next_steps_end_with_a_page_to_try_it_in(tmp_path: Path) -> None:
+    steps = call("new", "my-plugin", cwd=tmp_path).out.splitlines()
+    run, dev = steps[-2:]
+    assert run == "  datahub-plugin run my-plugin --local tests/sample.txt --out out/"
+    assert dev == "  datahub-plugin dev my-plugin"
+
+
 def test_what_is_given_is_taken(tmp_path: Path) -> None:
     words = ("--name", "a-b", "--class", "Cd", "--package", "e_f", "--description", "Does 1 \\ 2")
     assert call("new", "x", "--async", *words, cwd=tmp_path).code == 0

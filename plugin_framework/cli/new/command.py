@@ -114,3 +114,4 @@ def _next_steps(folder: str, project: Project) -> Iterator[str]:
     yield "  pip install --find-links wheels -e '.[test]'"
     yield "  pytest"
     yield f"  datahub-plugin run {project.name} --local tests/sample.txt --out out/"
+    yield f"  datahub-plugin dev {project.name}"
