@@ -71,9 +71,9 @@ class TestParquetConvert(PluginConformance):
 class TestDedupeRecords(PluginConformance):
     plugin = DedupeRecords
     samples = (TABLE,)
-    config: ClassVar = {"processes": 2, "memory_mb": 128}
+    config: ClassVar = {"processes": 1, "memory_mb": 64}
     # DuckDB has filled what it may by then.
-    sizes = (24 * MIB, 48 * MIB)
+    sizes = (16 * MIB, 32 * MIB)
 
 
 class TestImageThumbnails(PluginConformance):

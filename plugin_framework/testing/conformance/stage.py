@@ -45,7 +45,8 @@ class Stage:
     """Runs a plugin as often as it takes; made once for all rules, and left in good order.
 
     ``grace`` is how long, in seconds, a task may take to end once it is cancelled; ``limit`` how
-    long it may take at all.
+    long it may take at all. A stage ``beside`` another shares its Datahub, its folder and its
+    ``grace``, and is left first.
 
     Raises:
         ConfigurationError: the plugin cannot be used.
@@ -57,9 +58,11 @@ class Stage:
         *,
         grace: float = GRACE_SECONDS,
         limit: float = TRIAL_SECONDS,
+        beside: Stage | None = None,
     ) -> None:
         self._plugin = plugin
-        self.grace = grace
+        self._beside = beside
+        self.grace: float = grace if beside is None else beside.grace
         self.limit = limit
         self.canary: str = f"canary-{secrets.token_hex(12)}"
         # By its id a task's lines are known from those of all others.
@@ -74,14 +77,16 @@ class Stage:
 
     def __enter__(self) -> Self:
         with ExitStack() as made:
-            temporary = tempfile.TemporaryDirectory(prefix="datahub-", ignore_cleanup_errors=True)
-            self.folder = Path(made.enter_context(temporary)).resolve()
-            made.enter_context(_declared(self.folder / "probe"))
-            secret = secrets.token_hex(32)
-            datahub = Emulator(state_dir=self.folder / "datahub", key=KEY, secret=secret)
-            self._emulator = made.enter_context(datahub)
-            self._place = Place(datahub.url, secret, str(self.folder / "state"), self.grace)
-            engine = LocalEngine(self._plugin, self._place.settings())
+            other = self._beside
+            if other is None:
+                self._set_up(made)
+            else:
+                self.folder = other.folder
+                self._emulator = other._emulator  # noqa: SLF001 - our own class
+                self._place = other._place  # noqa: SLF001 - our own class
+            engine = LocalEngine(
+                self._plugin, self._place.settings(), beside=other.engine if other else None
+            )
             self.engine = made.enter_context(engine)
             given = self._plugin
             self.plugin = given if isinstance(given, type) else engine.ref.load()
@@ -90,6 +95,15 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         self._made.close()
+
+    def _set_up(self, made: ExitStack) -> None:
+        temporary = tempfile.TemporaryDirectory(prefix="datahub-", ignore_cleanup_errors=True)
+        self.folder = Path(made.enter_context(temporary)).resolve()
+        made.enter_context(_declared(self.folder / "probe"))
+        secret = secrets.token_hex(32)
+        datahub = Emulator(state_dir=self.folder / "datahub", key=KEY, secret=secret)
+        self._emulator = made.enter_context(datahub)
+        self._place = Place(datahub.url, secret, str(self.folder / "state"), self.grace)
 
     @property
     def secrets(self) -> tuple[str, ...]:

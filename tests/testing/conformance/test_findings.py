@@ -135,10 +135,10 @@ def test_what_takes_too_long_is_said(stage: Stage, monkeypatch: pytest.MonkeyPat
     assert "choose smaller sizes" in finding.detail
 
 
-def test_a_frozen_plugin_needs_no_checkpoint() -> None:
-    config = {"does": "come_to_no_checkpoint"}
-    report = check_plugin(Freezes, samples=[SAMPLE], rules=["pause"], config=config)
-    assert report.passed, report.findings[0].detail
+def test_a_frozen_plugin_needs_no_checkpoint(stage: Stage) -> None:
+    with Stage(Freezes, beside=stage) as frozen:
+        finding = found(frozen, "pause", "come_to_no_checkpoint")
+    assert finding.outcome == "passed", finding.detail
 
 
 @pytest.mark.parametrize(

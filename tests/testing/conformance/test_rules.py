@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 
 import pytest
 
-from plugin_framework import DatahubPlugin
-from plugin_framework.testing.conformance import RULES, Report, check_plugin, judging_control
+from plugin_framework.testing.conformance import RULES, Finding, check_plugin, judging_control
+from plugin_framework.testing.conformance.case import Case
+from plugin_framework.testing.conformance.check import judged
+from plugin_framework.testing.conformance.stage import Stage
 from tests.testing.conformance.bad.heartbeats import HoldsTheLock
 from tests.testing.conformance.bad.lines import Lines
 
@@ -19,46 +23,53 @@ IDS = [rule.id for rule in RULES]
 LONG = {"pause", "resume-after-kill", "hostile-names", "memory", "huge-input"}
 
 
-def checked(plugin: type[DatahubPlugin], *rules: str) -> Report:
-    sizes = (4 * MIB, 24 * MIB)
-    return check_plugin(plugin, samples=[SAMPLE], rules=rules, sizes=sizes, grace=3)
+SIZES = (4 * MIB, 24 * MIB)
 
 
-def tried(rule: str, plugin: type[DatahubPlugin]) -> Report:
-    """By the rule that it breaks, and all that look at the same few runs."""
-    return checked(plugin, *(each for each in IDS if each == rule or each not in LONG))
+def tried(good: Stage, rule: str) -> list[Finding]:
+    """A bad plugin, by the rule that it breaks, and all that look at the same few runs."""
+    plugin = import_module(f"tests.testing.conformance.bad.{rule.replace('-', '_')}").Bad
+    rules = [each for each in RULES if each.id == rule or each.id not in LONG]
+    with Stage(plugin, beside=good) as stage:
+        case = Case(stage, samples=[SAMPLE], config={}, sizes=SIZES, grow=None)
+        return [judged(each, case) for each in rules]
 
 
-def outcomes(report: Report) -> dict[str, str]:
-    return {finding.rule.id: f"{finding.outcome}: {finding.detail}" for finding in report.findings}
+def outcomes(findings: Iterable[Finding]) -> dict[str, str]:
+    return {finding.rule.id: f"{finding.outcome}: {finding.detail}" for finding in findings}
 
 
 @pytest.fixture(scope="module")
-def reports() -> dict[str, Report]:
+def good() -> Iterator[Stage]:
+    with Stage(Lines, grace=3) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def findings(good: Stage) -> dict[str, list[Finding]]:
     """What came of each bad plugin. The checks wait more than they work."""
-    plugins = {
-        rule: import_module(f"tests.testing.conformance.bad.{rule.replace('-', '_')}").Bad
-        for rule in IDS
-    }
-    # This one stops all that goes on in the process.
-    held = plugins.pop("heartbeats")
+    # One of them stops all that goes on in the process.
+    others = [rule for rule in IDS if rule != "heartbeats"]
     with ThreadPoolExecutor(3) as pool, pytest.MonkeyPatch.context() as patched:
         patched.setattr(judging_control, "PAUSE_SECONDS", 0.4)
-        found = dict(zip(plugins, pool.map(tried, plugins, plugins.values()), strict=True))
-    return {**found, "heartbeats": tried("heartbeats", held)}
+        found = dict(zip(others, pool.map(partial(tried, good), others), strict=True))
+    return {**found, "heartbeats": tried(good, "heartbeats")}
 
 
 @pytest.mark.parametrize("rule", IDS)
-def test_a_bad_plugin_breaks_this_rule_alone(rule: str, reports: dict[str, Report]) -> None:
-    broken = [finding.rule.id for finding in reports[rule].having("failed")]
-    assert broken == [rule], outcomes(reports[rule])
+def test_a_bad_plugin_breaks_this_rule_alone(rule: str, findings: dict[str, list[Finding]]) -> None:
+    broken = [finding.rule.id for finding in findings[rule] if finding.outcome == "failed"]
+    assert broken == [rule], outcomes(findings[rule])
 
 
 def test_a_good_plugin_keeps_every_rule() -> None:
-    report = checked(Lines)
-    assert len(report.having("passed")) == len(RULES), outcomes(report)
+    report = check_plugin(Lines, samples=[SAMPLE], sizes=SIZES, grace=3)
+    assert len(report.having("passed")) == len(RULES), outcomes(report.findings)
 
 
-def test_a_process_of_its_own_may_hold_its_lock() -> None:
-    (finding,) = checked(HoldsTheLock, "heartbeats").findings
+def test_a_process_of_its_own_may_hold_its_lock(good: Stage) -> None:
+    with Stage(HoldsTheLock, beside=good) as stage:
+        case = Case(stage, samples=[SAMPLE], config={}, sizes=SIZES, grow=None)
+        (rule,) = (rule for rule in RULES if rule.id == "heartbeats")
+        finding = judged(rule, case)
     assert finding.outcome == "passed", finding.detail
