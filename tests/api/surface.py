@@ -1,4 +1,4 @@
-"""The public surface, read from the source without importing it.
+"""The public surface: Python names read from the source, others from a process that imports it.
 
 ``python -m tests.api.surface`` writes it to ``released.json``. Do so at a release, and before one
 only for a change that the changelog tells authors of.
@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -17,7 +20,16 @@ import griffe
 PROJECT = Path(__file__).parents[2]
 RELEASED = Path(__file__).with_name("released.json")
 
-CONSTRUCTED = {"Clock", "LocalDatahub", "PluginError", "TaskResult"}
+NAMES = Path(__file__).with_name("names.py")
+
+CONSTRUCTED = {
+    "Clock",
+    "Credentials",
+    "Emulator",
+    "LocalDatahub",
+    "PluginError",
+    "TaskResult",
+}
 """Classes of which authors make instances; the others' constructors are the framework's own."""
 
 NOT_OURS = {"model_config", "settings_customise_sources"}
@@ -33,13 +45,26 @@ def surface(folder: Path = PROJECT) -> Surface:
     """Every public name, in order, with its parameters if it has any."""
     package = griffe.load("plugin_framework", search_paths=[folder], try_relative_path=False)
     assert isinstance(package, griffe.Module)
-    return dict(sorted(_names(package)))
+    return dict(sorted([*_names(package), *_imported(folder).items()]))
+
+
+def _imported(folder: Path) -> Surface:
+    """What cannot be read from the source: see ``names``."""
+    command = [sys.executable, "-P", str(NAMES), str(folder)]  # -P: only PYTHONPATH counts
+    env = {**os.environ, "PYTHONPATH": str(folder)}
+    found: Surface = json.loads(
+        subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE).stdout
+    )
+    return found
 
 
 def _names(package: griffe.Module) -> Iterator[tuple[str, Parameters]]:
-    for module in (package, package["testing"]):
+    for module in (package, package["testing"], package["emulator"]):
         for name in module.exports or ():
             yield from _public(f"{module.path}.{name}", module[str(name)])
+    nested = package["settings.model.TransferSettings"]
+    yield from _public("plugin_framework.Settings.transfer", nested)
+    yield from _public("plugin_framework.emulator.chaos.Chaos", package["emulator.chaos.Chaos"])
     for owner in ("TaskHooks", "ObserverHooks"):
         yield from _public(f"hooks.{owner}", package["plugin.hookspecs"][owner])
     for name, kind in package["errors"].classes.items():
