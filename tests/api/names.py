@@ -13,10 +13,12 @@ import signal
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
 import click
+from _pytest.fixtures import FixtureFunctionDefinition
 
 from plugin_framework import TaskOutcome, TaskStatus, errors
 from plugin_framework.cli.app import app, exit_code
@@ -26,20 +28,19 @@ from plugin_framework.settings import catalogue
 from plugin_framework.testing import pytest_plugin
 
 Parameters: TypeAlias = list[list[str | bool]]
-Named: TypeAlias = Iterator[tuple[str, Parameters | None]]
-"""A name as people are told it, with its parameters if it has any."""
+"""Of a command, each with its name, its kind, and whether it must be given."""
 
 
-def variables() -> Named:
+def variables() -> Iterator[str]:
     """Those of the environment, and the words that they take."""
     for name, field in catalogue.fields():
-        yield f"setting {name}", None
+        yield f"setting {name}"
         for word in get_args(field.annotation):
             if isinstance(word, str):
-                yield f"setting {name} {word}", None
+                yield f"setting {name} {word}"
 
 
-def commands() -> Named:
+def commands() -> Iterator[tuple[str, Parameters]]:
     """Each command with its arguments in order, and its options by name."""
     for path, context in _contexts():
         arguments: Parameters = []
@@ -56,44 +57,42 @@ def commands() -> Named:
         yield path, [*arguments, *sorted(options)]
 
 
-def choices() -> Named:
+def choices() -> Iterator[str]:
     """The words that options take."""
     for path, context in _contexts():
         for one in context.command.params:
             if isinstance(one.type, click.Choice):
                 for word in one.type.choices:
-                    yield f"{path} {one.opts[0]} {word}", None
+                    yield f"{path} {one.opts[0]} {word}"
 
 
-def exits() -> Named:
+def exits() -> Iterator[str]:
     """Exit codes: that of each ending and of each error, and those that a command's help names."""
     for status in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED):
-        yield f"exit code {_outcome(status).exit_code} after {status.name.lower()}", None
-    yield (
-        f"exit code {_outcome(TaskStatus.FAILED, delivered=False).exit_code} with a report kept",
-        None,
-    )
+        yield f"exit code {_outcome(status).exit_code} after {status.name.lower()}"
+    kept = _outcome(TaskStatus.FAILED, delivered=False)
+    yield f"exit code {kept.exit_code} with a report kept"
     for number in (signal.SIGINT, signal.SIGTERM):
         ended = _outcome(TaskStatus.PAUSED, signal=number)
-        yield f"exit code {ended.exit_code} after {number.name}", None
+        yield f"exit code {ended.exit_code} after {number.name}"
     for name, kind in vars(errors).items():
         if isinstance(kind, type) and issubclass(kind, errors.DatahubError):
             # Its class alone decides, and each constructor is another.
-            yield f"exit code {exit_code(kind.__new__(kind))} after {name}", None
+            yield f"exit code {exit_code(kind.__new__(kind))} after {name}"
     for path, context in _contexts():
         _, _, told = inspect.cleandoc(context.command.help or "").partition("Exit codes:\n")
         for code in re.findall(r"^ +(\d+) ", told.partition("\n\n")[0], re.MULTILINE):
-            yield f"exit code {code} of {path}", None
+            yield f"exit code {code} of {path}"
 
 
-def fixtures() -> Named:
+def fixtures() -> Iterator[str]:
     """Those that tests of plugins ask for."""
-    for name, found in vars(pytest_plugin).items():
-        if type(found).__name__ == "FixtureFunctionDefinition" and not name.startswith("_"):
-            yield f"fixture {name}", None
+    for found in vars(pytest_plugin).values():
+        if isinstance(found, FixtureFunctionDefinition) and not found.name.startswith("_"):
+            yield f"fixture {found.name}"
 
 
-def metrics() -> Named:
+def metrics() -> Iterator[str]:
     """Those of a service that had one request and ended one subtask; not the process's own."""
     figures = Metrics()
     figures.request("ready", 200, 0.0)
@@ -102,21 +101,21 @@ def metrics() -> Named:
     for name, labels in re.findall(r"^(datahub_\w+)\{(.*)\} ", shown, re.MULTILINE):
         if not name.endswith("_created"):  # the client's own affair
             by = " and ".join(re.findall(r"(\w+)=", labels))
-            yield f"metric {name} by {by}", None
+            yield f"metric {name} by {by}"
 
 
-def entry_points(project: dict[str, Any]) -> Named:
+def entry_points(project: dict[str, Any]) -> Iterator[str]:
     """The groups that are looked through, and what the package itself declares."""
     for group in (loader.PLUGIN_GROUP, loader.EXTENSION_GROUP, *project["entry-points"]):
-        yield f"entry point group {group}", None
+        yield f"entry point group {group}"
     for name in project["scripts"]:
-        yield f"script {name}", None
+        yield f"script {name}"
 
 
-def extras(project: dict[str, Any]) -> Named:
+def extras(project: dict[str, Any]) -> Iterator[str]:
     """What is installed by name."""
     for extra in ("", *project["optional-dependencies"]):
-        yield f"distribution {project['name']}" + (f"[{extra}]" if extra else ""), None
+        yield f"distribution {project['name']}" + (f"[{extra}]" if extra else "")
 
 
 def _contexts() -> Iterator[tuple[str, click.Context]]:
@@ -135,11 +134,19 @@ def _outcome(status: TaskStatus, **facts: Any) -> TaskOutcome:
 
 
 def main(folder: Path) -> None:
-    """Print them all."""
+    """Print them all, None where there are no parameters."""
     told = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found = [variables(), commands(), choices(), exits(), fixtures(), metrics()]
-    found += [entry_points(told), extras(told)]
-    print(json.dumps({name: given for kind in found for name, given in kind}))  # noqa: T201
+    kinds = (
+        variables(),
+        choices(),
+        exits(),
+        fixtures(),
+        metrics(),
+        entry_points(told),
+        extras(told),
+    )
+    found = {**dict.fromkeys(chain(*kinds)), **dict(commands())}
+    sys.stdout.write(json.dumps(found))
 
 
 if __name__ == "__main__":
