@@ -6,7 +6,7 @@ import re
 import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +16,9 @@ MOST_BYTES = 500 * 1024
 
 LONGEST_DELAY = 60.0
 """Seconds; a site that asks for more between two requests gets this."""
+
+_UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
+_SAFE_IN_QUERY = "".join(set(string.punctuation) - set(":/?#[]@"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,12 @@ class Robots:
 
     def allow(self, target: str) -> bool:
         """Whether a path, with its query, may be fetched."""
-        target = _spelled(target)
-        fitting = ((len(rule.pattern), rule.allow) for rule in self.rules if rule.fits(target))
+        target = target.replace("*", "%2A").replace("$", "%24")
+        # The second is for rules without a "?", whose "*" may reach into the query.
+        spellings = _spelled(target), _spelled(target, string.punctuation)
+        fitting = (
+            (len(rule.pattern), rule.allow) for rule in self.rules if any(map(rule.fits, spellings))
+        )
         return max(fitting, default=(0, True))[1]
 
 
@@ -66,7 +73,7 @@ def parse_robots(text: str, agent: str) -> Robots:
     chosen = chosen or [lines for agents, lines in groups if "*" in agents]
     lines = [line for group in chosen for line in group]
     rules = tuple(
-        Rule(_spelled(value), allow=key == "allow")
+        Rule(_pattern(value), allow=key == "allow")
         for key, value in lines
         if key in {"allow", "disallow"} and value
     )
@@ -87,16 +94,31 @@ def _groups(text: str) -> Iterator[tuple[set[str], list[tuple[str, str]]]]:
             if lines:
                 yield agents, lines
                 agents, lines = set(), []
-            agents.add(value.lower())
+            agents.add(re.split(r"[/\s]", value.lower())[0])  # "name/1.0" is about the name
         elif key in {"allow", "disallow", "crawl-delay"}:
             lines.append((key, value))
     yield agents, lines
 
 
-def _spelled(target: str) -> str:
-    """Spelled one way: what is not ASCII in percents, and those in capitals."""
-    quoted = quote(target, safe=string.punctuation)
-    return re.sub(r"%[0-9a-fA-F]{2}", lambda found: found[0].upper(), quoted)
+def _pattern(value: str) -> str:
+    """A rule's path, spelled as targets are; ``*``, and ``$`` at its end, keep their meaning."""
+    return _spelled(value[:-1].replace("$", "%24") + value[-1:])
+
+
+def _spelled(target: str, safe_in_query: str = _SAFE_IN_QUERY) -> str:
+    """Spelled one way (RFC 9309, 2.2.2), so that what is the same is also equal.
+
+    In percents, in capitals: what is not ASCII, and what delimits, within the query. As itself:
+    what RFC 3986 calls unreserved.
+    """
+    path, mark, query = target.partition("?")
+    quoted = quote(path, safe=string.punctuation) + mark + quote(query, safe=safe_in_query)
+    return re.sub(r"%[0-9a-fA-F]{2}", lambda found: _percents(found[0]), quoted)
+
+
+def _percents(spelled: str) -> str:
+    character = unquote(spelled, "latin-1")
+    return character if character in _UNRESERVED else spelled.upper()
 
 
 def _seconds(value: str) -> float:

@@ -42,6 +42,47 @@ def test_own_group(target: str, *, allowed: bool) -> None:
     assert parse_robots(GIVEN, "web-archive").allow(target) is allowed
 
 
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/%7Esecret/", "/~secret/x"),
+        ("/~secret/", "/%7esecret/x"),
+        ("/admin", "/%61dmin"),
+        ("/%61dmin", "/admin"),
+        # The examples of RFC 9309, 2.2.2 and 2.2.3.
+        ("/foo/bar?baz=quz", "/foo/bar?baz=quz"),
+        ("/foo/bar?baz=https://foo.bar", "/foo/bar?baz=https%3A%2F%2Ffoo.bar"),
+        ("/foo/bar?baz=https%3A%2F%2Ffoo.bar", "/foo/bar?baz=https://foo.bar"),
+        ("/foo/bar/\u30c4", "/foo/bar/%E3%83%84"),
+        ("/foo/bar/%E3%83%84", "/foo/bar/%e3%83%84"),
+        ("/foo/bar/%62%61%7A", "/foo/bar/baz"),
+        ("/path/file-with-a-%2A.html", "/path/file-with-a-*.html"),
+        ("/path/foo-%24", "/path/foo-$"),
+        ("/*/a$b*c$", "/x/a$b/c"),
+        ("/*://", "/?to=http://a.example"),
+    ],
+)
+def test_one_path_spelled_in_two_ways(path: str, target: str) -> None:
+    assert not parse_robots(f"User-agent: *\nDisallow: {path}", "a").allow(target)
+
+
+@pytest.mark.parametrize(
+    ("path", "target"), [("/a/b", "/a%2Fb"), ("/a%2Fb", "/a/b"), ("/a%3Fb", "/a?b"), ("/%2A", "/b")]
+)
+def test_what_delimits_stays_apart(path: str, target: str) -> None:
+    assert parse_robots(f"User-agent: *\nDisallow: {path}", "a").allow(target)
+
+
+@pytest.mark.parametrize("name", ["Web-Archive/1.0", "web-archive 2 (of Example)"])
+def test_a_group_may_name_a_version(name: str) -> None:
+    robots = parse_robots(f"User-agent: {name}\nDisallow: /\n\nUser-agent: *\n", "web-archive")
+    assert not robots.allow("/x")
+
+
+def test_a_name_that_begins_alike_is_another() -> None:
+    assert parse_robots("User-agent: web-archiver\nDisallow: /", "web-archive").allow("/x")
+
+
 def test_group_for_all() -> None:
     robots = parse_robots(GIVEN, "unheard-of")
     assert [robots.allow(path) for path in ("/", "/private/x", "/private/open/x")] == [
