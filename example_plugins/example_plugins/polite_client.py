@@ -25,6 +25,7 @@ IN_MEMORY = 1024 * 1024
 """Bytes of a page beyond which it waits on disk."""
 
 REDIRECTS_OF_RULES = 5
+PORTS = range(1, 65_536)
 
 # Bodies are kept without it, so their headers must not tell of it either.
 _FRAMING = frozenset({b"transfer-encoding"})
@@ -121,7 +122,7 @@ class PoliteClient:
 
     @asynccontextmanager
     async def _request(self, host: Host, delay: float = 0.0) -> AsyncIterator[None]:
-        """Wait for the host's turn, and note when its next one is; httpx errors are PageErrors."""
+        """Wait for the host's turn, and note when its next one is; errors are PageErrors."""
         clock = asyncio.get_running_loop().time
         await asyncio.sleep(host.ready_at - clock())
         async with self._slots:
@@ -131,7 +132,9 @@ class PoliteClient:
                     yield
             except TimeoutError:
                 raise PageError("it took too long") from None
-            except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, ValueError) as error:
+            except PageError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a site answers is its page's alone
                 raise PageError(f"{type(error).__name__}: {error}"[:500]) from None
             finally:
                 self._client.cookies.clear()  # who resumes has none, so nobody has
@@ -177,10 +180,13 @@ def parsed(address: str) -> httpx.URL:
     """
     try:
         url = httpx.URL(address).copy_with(fragment=None)
+        host, port = url.host, url.port  # httpx decodes the host only here
     except (httpx.InvalidURL, ValueError) as error:
         raise PageError(f"it is no address: {error}"[:500]) from None
-    if url.scheme not in {"http", "https"} or not url.host or url.userinfo:
+    if url.scheme not in {"http", "https"} or not host or url.userinfo:
         raise PageError("it is no address of the web, http:// or https:// and a host")
+    if port is not None and port not in PORTS:
+        raise PageError(f"it is no address: there is no port {port}")
     return url
 
 

@@ -37,7 +37,7 @@ class WebArchive(DatahubPlugin):
     async def process(self, ctx: TaskContext[Config]) -> TaskResult:
         """Write ``pages.warc.gz``, and ``pages.jsonl`` with what became of each page."""
         pages = list(ctx.config.pages) or await asyncio.to_thread(read_list, ctx)
-        pages = list(dict.fromkeys(pages))
+        pages = list({address_of(page): page for page in reversed(pages)}.values())[::-1]
         with WarcFile(ctx) as archive:
             await ArchiveRun(ctx, archive, len(pages)).run(pages)
             entries = list(archive.entries.values())
@@ -130,6 +130,14 @@ def _lines(path: Path) -> Iterator[str]:
                     yield page
         except UnicodeDecodeError:
             raise PluginError("the input is no list of addresses in UTF-8") from None
+
+
+def address_of(page: str) -> str:
+    """What is asked for: the same for pages that differ in their fragments alone."""
+    try:
+        return str(parsed(page))
+    except PageError:
+        return page
 
 
 def host_of(page: str) -> str:

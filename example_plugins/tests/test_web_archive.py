@@ -39,6 +39,7 @@ class Site:
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.robots: tuple[int, str] = (404, "")
+        self.moved: dict[str, str] = {}
         self.asked: list[str] = []
         self.times: list[float] = []
         self.at_once = self.most_at_once = 0
@@ -92,10 +93,10 @@ class Site:
             request.close_connection = True  # who asked has been killed
 
     def page(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        if path in self.moved or path.startswith("/to/"):
+            return 301, {"Location": self.moved.get(path, path.removeprefix("/to"))}, b"moved"
         if path == "/robots.txt":
             return self.robots[0], {}, self.robots[1].encode()
-        if path.startswith("/to/"):
-            return 301, {"Location": path.removeprefix("/to")}, b"moved"
         if path == "/for-ever":
             return 302, {"Location": path, "Set-Cookie": "a=b"}, b""
         if path == "/packed":
@@ -208,14 +209,45 @@ def test_what_cannot_be_had_fails_alone(site: Site, archive: Callable[..., TaskR
         "http://me:secret@127.0.0.1/": "of the web",
         "http://127.0.0.1:1/": "robots.txt cannot be had: ConnectError",
         "http://[::1/": "no address",
+        "http://h:99999/": "no port 99999",
+        "http://h:0/": "no port 0",
+        "http://xn--a/": "no address",
+        "http://xn--ls8h.example/": "no address",
         f"{site.url}{path}": "larger",
     }
     run = archive(*bad, f"{site.url}/none", f"{site.url}/packed", max_page_bytes=len(content) - 1)
-    assert counts(run) == (9, 1, 8)
+    assert counts(run) == (13, 1, 12)
     entries = index(run)
     assert all(entries[page]["status"] is None for page in bad)
     assert {page: part for page, part in bad.items() if part not in entries[page]["reason"]} == {}
     assert entries[f"{site.url}/none"]["status"] == 404
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["http://127.0.0.1:99999/", "http://127.0.0.1:0/", "http://xn--a/", "http://[", "//"],
+)
+def test_a_bad_redirect_fails_alone(
+    site: Site, archive: Callable[..., TaskRun], location: str
+) -> None:
+    good, other = site.addresses()[:2]
+    site.moved["/moved"] = location
+    run = archive(good, f"{site.url}/moved", other)
+    assert counts(run) == (3, 2, 1)
+
+
+def test_robots_that_redirect_to_no_address(archive: Callable[..., TaskRun]) -> None:
+    with Site() as bad, Site() as good:
+        bad.moved["/robots.txt"] = "http://127.0.0.1:99999/"
+        run = archive(bad.addresses()[0], good.addresses()[0])
+    assert counts(run) == (2, 1, 1)
+    assert "robots.txt cannot be had" in index(run)[bad.addresses()[0]]["reason"]
+
+
+def test_fragments_are_of_one_page(site: Site, archive: Callable[..., TaskRun]) -> None:
+    page, other = site.addresses()[:2]
+    assert counts(archive(page, f"{page}#x", other, f"{page}#y")) == (2, 2, 0)
+    assert len(site.asked) == 3
 
 
 def test_robots(site: Site, archive: Callable[..., TaskRun]) -> None:
