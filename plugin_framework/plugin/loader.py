@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import inspect
 import logging
 import re
 import sys
@@ -28,6 +29,8 @@ PLUGIN_GROUP = "datahub.plugins"
 EXTENSION_GROUP = "datahub.extensions"
 
 log: logging.Logger = logging.getLogger("datahub.loader")
+
+_WRITTEN_NAMES = "see datahub-plugin list; for a class in a file of yours, write module:Class"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +87,19 @@ def find_plugin(name: str) -> PluginRef:
     if name in plugins:
         return plugins[name]
     near = difflib.get_close_matches(name, plugins, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "see datahub-plugin list"
+    hint = f"did you mean {' or '.join(near)}?" if near else _WRITTEN_NAMES
     if Path(f"{(stem := name.removesuffix('.py'))}.py").is_file() and stem.isidentifier():
         hint = f"for a class in {stem}.py, write {stem}:Class"
     raise PluginNotFoundError(f"no plugin is called {name!r}: {hint}")
 
 
 def ref_of(plugin: type[DatahubPlugin]) -> PluginRef:
-    """The reference by which another process can load a class at hand."""
+    """The reference by which another process can load a class at hand.
+
+    Raises:
+        PluginLoadError: it is no class, or not a usable plugin.
+    """
+    check_class(plugin)
     for ref in installed_plugins().values():
         if (ref.module, ref.attribute) == (plugin.__module__, plugin.__qualname__):
             return ref
@@ -105,6 +113,21 @@ def ref_of(plugin: type[DatahubPlugin]) -> PluginRef:
         plugin.__qualname__,
         _file_of(plugin),
     )
+
+
+def check_class(given: object) -> None:
+    """See that a plugin class is given.
+
+    Raises:
+        PluginLoadError: it is something else, such as an object of one.
+    """
+    if isinstance(given, type) and issubclass(given, DatahubPlugin):
+        return
+    kind = type(given).__name__
+    if isinstance(given, DatahubPlugin):
+        raise PluginLoadError(f"plugin {kind}: give the class {kind}, and not an object of it")
+    named = f"the class {given.__name__}" if isinstance(given, type) else f"an object of {kind}"
+    raise PluginLoadError(f"a plugin is a DatahubPlugin class, and not {named}")
 
 
 def _file_of(kind: type) -> str | None:
@@ -294,6 +317,20 @@ def _check(plugin: type[DatahubPlugin]) -> None:
                 f"plugin {plugin.__name__}: {name} is not a hook; did you mean {near[0]}?"
             )
     check_hooks(plugin)
+    _check_constructor(plugin)
+
+
+def _check_constructor(plugin: type[DatahubPlugin]) -> None:
+    """See that one can be made without arguments, as each task does."""
+    try:
+        inspect.signature(plugin).bind()
+    except TypeError:
+        raise PluginLoadError(
+            f"plugin {plugin.__name__}: its __init__ takes no parameters but self; what a task is"
+            " to be told belongs in its Config"
+        ) from None
+    except ValueError:  # it is not written in Python, and has no signature
+        return
 
 
 def _reason(error: BaseException) -> str:

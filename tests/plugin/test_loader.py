@@ -127,8 +127,12 @@ def test_an_unknown_name_gets_the_near_ones(site: Site) -> None:
     site.install("dist_counting", GOOD)
     with pytest.raises(PluginNotFoundError, match="did you mean dist-counting"):
         find_plugin("dist-countin")
-    with pytest.raises(PluginNotFoundError, match="see datahub-plugin list"):
-        find_plugin("zzzzzzzzzzzzzz")
+    for name in ("zzzzzzzzzzzzzz", "ZzWords"):
+        with pytest.raises(
+            PluginNotFoundError,
+            match=r"see datahub-plugin list; for a class in a file of yours, write module:Class$",
+        ):
+            find_plugin(name)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +199,34 @@ class Here(DatahubPlugin):
     version = "2"
 
     def process(self, ctx: TaskContext[object]) -> None: ...
+
+
+class NeedsArguments(Here):
+    def __init__(self, model: str, size: int = 1) -> None:
+        self.model, self.size = model, size
+
+
+class NeedsNone(Here):
+    def __init__(self, size: int = 1) -> None:
+        self.size = size
+
+
+def test_what_is_no_plugin_class_is_refused_in_a_line() -> None:
+    for given, told in {
+        Here(): "plugin Here: give the class Here, and not an object of it",
+        dict: "a plugin is a DatahubPlugin class, and not the class dict",
+        7: "a plugin is a DatahubPlugin class, and not an object of int",
+    }.items():
+        with pytest.raises(PluginLoadError, match=f"^{told}$"):
+            ref_of(given)  # type: ignore[arg-type]  # what is tested
+
+
+def test_a_plugin_is_made_without_arguments() -> None:
+    with pytest.raises(PluginLoadError, match="NeedsArguments: its __init__ takes no parameters"):
+        ref_of(NeedsArguments)
+    with pytest.raises(PluginLoadError, match="__init__ takes no parameters"):
+        find_plugin(f"{__name__}:NeedsArguments").load()
+    assert ref_of(NeedsNone).load() is NeedsNone
 
 
 def test_a_class_at_hand_is_found_by_its_module() -> None:
