@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol, Self
 
 import pluggy
+from pydantic import ValidationError
 
 from plugin_framework import errors
 from plugin_framework.errors import (
@@ -138,13 +139,21 @@ def run_payment(
 def describe(error: BaseException) -> str:
     """One line on an error: its message alone where it is meant for people."""
     try:
-        text = str(error)
+        text = _problems_in(error) if isinstance(error, ValidationError) else str(error)
     except Exception:  # noqa: BLE001 - the author's own __str__
         text = ""
     text = " ".join(text[:LINE_LIMIT].encode(errors="replace").decode().split())
     if isinstance(error, TaskError | ConfigurationError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _problems_in(error: ValidationError) -> str:
+    """What is wrong with a model of the author's, a result above all; never its values."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(
+        f"{'.'.join([error.title, *map(str, each['loc'])])}: {each['msg']}" for each in found
+    )
 
 
 def _run(

@@ -15,7 +15,7 @@ from typing_extensions import TypeVar
 
 from plugin_framework.errors import Code, InvalidConfigError, InvalidResultError
 from plugin_framework.plugin.context import TaskContext
-from plugin_framework.plugin.json_limits import refuse_unreadable
+from plugin_framework.plugin.json_limits import place_of_fault, refuse_unreadable
 from plugin_framework.protocol.models import TaskStatus
 
 RESULT_LIMIT = 8 * 1024 * 1024
@@ -262,15 +262,19 @@ def checked_json(
 
     ``default`` turns what is not JSON into what is, as of ``json.dumps``.
     """
+
+    def write(part: Any) -> bytes:
+        options: Any = {"allow_nan": False, "ensure_ascii": False, "separators": (",", ":")}
+        return json.dumps(part, default=default, **options).encode()
+
     try:
-        text = json.dumps(
-            value, allow_nan=False, ensure_ascii=False, default=default, separators=(",", ":")
-        )
-        size = len(text.encode())
+        text = write(value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidResultError(f"{what} is not JSON: {error}") from None
+        place = place_of_fault(value, write, error)
+        raise InvalidResultError(f"{what} is not JSON{place}: {error}") from None
+    size = len(text)
     if size > limit:
         raise InvalidResultError(f"{what} takes {size} bytes of JSON; at most {limit} are allowed")
-    refuse_unreadable(text, what)
+    refuse_unreadable(text.decode(), what)
     plain: dict[str, Any] = json.loads(text)
     return plain

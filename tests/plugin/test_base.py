@@ -110,6 +110,25 @@ def test_what_cannot_be_sent_is_refused_in_one_line(returned: object) -> None:
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        ({"p": Path("x")}, "the result is not JSON at p: Object of type PosixPath is not JSON"),
+        ({"a": 1, "files": [1, {"the size": {1}}]}, "at files[1]['the size']: Object of type set"),
+        ({"a": [1, math.nan]}, "the result is not JSON at a[1]: Out of range"),
+        ({"a": {"b": "\ud800"}}, "the result is not JSON at a.b: 'utf-8' codec"),
+        ({"a": {(1, 2): 3}}, "the result is not JSON at a: keys must be str"),
+        ({object(): 3}, "the result is not JSON: keys must be str"),
+        ({"x": loop()}, "the result is not JSON: Circular reference detected"),
+        (TaskResult(x={"y": math.nan}), "the result is not JSON at x.y: Out of range"),
+    ],
+)
+def test_what_is_not_json_has_its_place_told(returned: object, told: str) -> None:
+    with pytest.raises(InvalidResultError) as caught:
+        result_json(returned)
+    assert told in str(caught.value)
+
+
 def test_a_result_may_be_as_large_as_the_limit() -> None:
     frame = len('{"x":""}')
     assert result_json({"x": "x" * (RESULT_LIMIT - frame)})
