@@ -25,6 +25,7 @@ from plugin_framework.lifecycle.folders import make_work_dir
 from plugin_framework.plugin.base import DatahubPlugin
 from plugin_framework.settings import Settings
 from plugin_framework.testing.clock import Clock
+from plugin_framework.testing.local import existing
 from plugin_framework.testing.settings import given_settings
 from plugin_framework.testing.stops import Kind, Place
 from plugin_framework.testing.task_run import Hub, Plan, TaskRun
@@ -146,7 +147,7 @@ class LocalDatahub:
         one is made anew there, of its class.
 
         Args:
-            input: the file that ``ctx.download()`` fetches; ``bytes`` are its content.
+            input: the file that ``ctx.download()`` fetches, a path; ``bytes`` are its content.
             input_name: what Datahub calls it; else its own name, or ``input``.
             state: what an attempt before this one has saved.
             timeout: seconds that waiting for this run takes at the most.
@@ -154,6 +155,7 @@ class LocalDatahub:
 
         Raises:
             ConfigurationError: the plugin or a setting is not usable.
+            FileNotFoundError: there is no file ``input``.
             AssertionError: it came to no checkpoint ``pause_at``.
         """
         subtask_id = subtask_id or f"subtask-{next(self._numbers)}"
@@ -255,7 +257,7 @@ def _file_of(given: Input, folder: Path) -> Path | None:
     if given is None:
         return None
     if not isinstance(given, bytes):
-        return Path(given).absolute()
+        return existing(given)
     file = folder / "input"
     file.write_bytes(given)
     return file

@@ -10,7 +10,7 @@ import signal
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -97,6 +97,22 @@ def _readable(path: Path) -> Path:
             code=Code.INPUT_UNREADABLE,
         )
     return path.absolute()
+
+
+def existing(given: Path | str) -> Path:
+    """The absolute path of a file that a test gives as input.
+
+    Raises:
+        FileNotFoundError: it cannot be found; a text may have been meant as the content.
+    """
+    path = Path(given)
+    with suppress(OSError, ValueError):
+        path.stat()
+        return path.absolute()
+    shown = given if isinstance(given, Path) else f"{given!r:.100}"
+    raise FileNotFoundError(
+        f"there is no file {shown}: the input is a path; for content give bytes"
+    )
 
 
 def _writable(folder: Path) -> Path:

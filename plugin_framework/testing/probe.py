@@ -16,8 +16,9 @@ from plugin_framework.isolation.session import CheckedHost
 from plugin_framework.lifecycle.folders import safe_file_name
 from plugin_framework.plugin.base import DatahubPlugin, PluginConfig, parse_config
 from plugin_framework.plugin.context import Gate, TaskContext, TaskFacts, UploadedFile
+from plugin_framework.plugin.loader import check_class
 from plugin_framework.protocol.models import TaskStatus
-from plugin_framework.testing.local import inside
+from plugin_framework.testing.local import existing, inside
 
 T = TypeVar("T")
 
@@ -73,12 +74,15 @@ def make_context(
     removed with it, unless it is given as ``work_dir``.
 
     Raises:
+        PluginLoadError: the ``plugin`` is no plugin class.
         InvalidConfigError: with one line for each field that is wrong.
+        FileNotFoundError: there is no file ``input``.
     """
+    kind = plugin or DatahubPlugin
+    check_class(kind)
     folder = work_dir or Path(tempfile.mkdtemp(prefix="datahub-"))
     given = config if isinstance(config, Mapping) else {}
     facts = TaskFacts("subtask-1", None, attempt, str(folder), given, state or {})
-    kind = plugin or DatahubPlugin
     chosen = config if isinstance(config, PluginConfig) else parse_config(kind, given)
     log = logging.getLogger(f"datahub.plugin.{kind.name or kind.__name__}")
     probe = ContextProbe(facts, chosen, _source(input, folder), log)
@@ -89,7 +93,7 @@ def make_context(
 
 def _source(given: Path | str | bytes | None, folder: Path) -> Path | None:
     if not isinstance(given, bytes):
-        return None if given is None else Path(given)
+        return None if given is None else existing(given)
     source = folder / "given" / "input"
     source.parent.mkdir(parents=True)
     source.write_bytes(given)

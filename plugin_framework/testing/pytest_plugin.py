@@ -36,9 +36,12 @@ def clock() -> Clock:
 @pytest.fixture
 def datahub(_datahub_web: Web, request: pytest.FixtureRequest) -> Iterator[LocalDatahub]:
     """A Datahub of the test's own, with storage."""
+    from plugin_framework.testing.clock import Clock  # noqa: PLC0415 - see above
     from plugin_framework.testing.datahub import LocalDatahub  # noqa: PLC0415 - see above
 
-    clock = request.getfixturevalue("clock") if "clock" in request.fixturenames else None
+    found = request.getfixturevalue("clock") if "clock" in request.fixturenames else None
+    # A project may have a fixture of that name that is about something else.
+    clock = found if isinstance(found, Clock) else None
     with LocalDatahub(_datahub_web, clock=clock) as datahub:
         yield datahub
 
@@ -46,13 +49,25 @@ def datahub(_datahub_web: Web, request: pytest.FixtureRequest) -> Iterator[Local
 @pytest.fixture
 def run_plugin(datahub: LocalDatahub) -> Callable[..., TaskRun]:
     """Runs a plugin to its end: ``run_plugin(MyPlugin, input=..., config=...)``."""
-    return datahub.run
+    return _ours(datahub).run
 
 
 @pytest.fixture
 def start_plugin(datahub: LocalDatahub) -> Callable[..., TaskRun]:
     """Starts a plugin, and returns the run while it runs."""
-    return datahub.start
+    return _ours(datahub).start
+
+
+def _ours(datahub: LocalDatahub) -> LocalDatahub:
+    """The fixture ``datahub``, if it is not another one of that name."""
+    from plugin_framework.testing.datahub import LocalDatahub  # noqa: PLC0415 - see above
+
+    if not isinstance(datahub, LocalDatahub):
+        raise TypeError(
+            "another fixture is called datahub, which hides that of the test kit: it gives"
+            f" {type(datahub).__name__}, not a LocalDatahub; give it another name"
+        )
+    return datahub
 
 
 @pytest.fixture

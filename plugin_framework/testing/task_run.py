@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from plugin_framework.emulator.rules import Refused
 from plugin_framework.emulator.store import Store
@@ -60,6 +61,13 @@ class Output:
         """The content's digest, in hex."""
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Outputs(dict[str, Output]):
+    """Files by name; asked for another one, it says which there are."""
+
+    def __missing__(self, name: str) -> Output:
+        raise KeyError(f"no output {name}; there is {', '.join(self) or 'none'}")
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -150,13 +158,15 @@ class TaskRun:
         if self._killed:
             facts.append("killed")
         if self.error is not None:
-            return f"<TaskRun {', '.join(facts)}: {_shown(self.error)}>"
-        told = []
+            # Its address is another one each time.
+            told = self.error.replace(f" at {urlsplit(self._hub.web.url).netloc}", "")
+            return f"<TaskRun {', '.join(facts)}: {_shown(told)}>"
+        parts = []
         if outputs := len(self._store.outputs(self._plan.subtask_id)):
-            told.append(f"{outputs} output{'s' * (outputs > 1)}")
+            parts.append(f"{outputs} output{'s' * (outputs > 1)}")
         if self.result is not None:
-            told.append(f"result {_shown(repr(self.result))}")
-        return f"<TaskRun {', '.join(facts)}{': ' * bool(told)}{', '.join(told)}>"
+            parts.append(f"result {_shown(repr(self.result))}")
+        return f"<TaskRun {', '.join(facts)}{': ' * bool(parts)}{', '.join(parts)}>"
 
     # What Datahub saw
 
@@ -191,12 +201,12 @@ class TaskRun:
 
     @property
     def outputs(self) -> dict[str, Output]:
-        """The files that were stored, by name."""
+        """The files that were stored, by name; asked for another, it says which there are."""
         folder = self._plan.folder / "outputs"
-        return {
-            each.name: Output(each.name, _linked(each.path, folder, each.name), each.size)
+        return Outputs(
+            (each.name, Output(each.name, _linked(each.path, folder, each.name), each.size))
             for each in self._store.outputs(self._plan.subtask_id)
-        }
+        )
 
     @property
     def requests(self) -> list[Request]:
@@ -206,7 +216,10 @@ class TaskRun:
 
     @property
     def logs(self) -> list[LogLine]:
-        """What the plugin logged and printed."""
+        """What the plugin logged; in a process of its own, also what it printed.
+
+        What is printed in a thread is the test's own output, and pytest's ``capsys`` has it.
+        """
         return list(self._records.lines)
 
     @property

@@ -43,6 +43,31 @@ def test_fixtures(run_plugin, start_plugin, make_context, clock, datahub, isolat
     Mine().process(make_context())
 """
 
+OWN_NAMES = """
+import pytest
+from plugin_framework import DatahubPlugin
+
+class Mine(DatahubPlugin):
+    def process(self, ctx):
+        pass
+
+@pytest.fixture(autouse=True)
+def clock():
+    return object()
+
+class TestOwn:
+    @pytest.fixture
+    def datahub(self):
+        return "a name"
+
+    def test_refused(self, datahub, request):
+        with pytest.raises(TypeError, match="another fixture is called datahub.*gives str"):
+            request.getfixturevalue("start_plugin")
+
+def test_a_clock_that_is_another(run_plugin):
+    assert run_plugin(Mine).status == 3
+"""
+
 
 def pytest_in(folder: Path, text: str) -> None:
     (folder / "test_it.py").write_text(text)
@@ -65,6 +90,10 @@ def test_it_loads_nothing_until_it_is_used(tmp_path: Path) -> None:
 
 def test_a_project_of_its_own(tmp_path: Path) -> None:
     pytest_in(tmp_path, USED)
+
+
+def test_fixtures_of_a_project_that_have_the_same_names(tmp_path: Path) -> None:
+    pytest_in(tmp_path, OWN_NAMES)
 
 
 def test_all_that_is_named_is_there() -> None:

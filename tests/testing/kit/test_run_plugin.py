@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from plugin_framework import TaskContext, TaskStatus, hookimpl
+from plugin_framework import DatahubPlugin, TaskContext, TaskResult, TaskStatus, hookimpl
 from plugin_framework.errors import InvalidConfigError, PluginLoadError, SettingsError
 from plugin_framework.testing import LocalDatahub, TaskRun
 from plugin_framework.testing import run_plugin as run_alone
@@ -35,6 +35,8 @@ def test_what_datahub_saw(run_plugin: Run, isolation: str) -> None:
     output = run.outputs["counts/lines.txt"]
     assert (output.text(), output.bytes(), output.size) == ("2", b"2", 1)
     assert output.path.name == "lines.txt"
+    with pytest.raises(KeyError, match=r"no output nope\.txt; there is counts/lines\.txt"):
+        run.outputs["nope.txt"]
     assert output.sha256 == hashlib.sha256(b"2").hexdigest()
     assert run.heartbeats[0] == 0
     assert run.outcome is not None
@@ -72,8 +74,11 @@ def test_what_cannot_be_run(run_plugin: Run, isolation: str) -> None:
         run_plugin("no_such_module:Plugin", isolation=isolation)
     with pytest.raises(SettingsError, match="DATAHUB_GRACE_SECONDS"):
         run_plugin(Lines, settings={"grace_seconds": "soon"})
-    with pytest.raises(FileNotFoundError):
-        run_plugin(Lines, input="no such file")
+    with pytest.raises(PluginLoadError, match="give the class Lines, and not an object"):
+        run_plugin(Lines(), isolation=isolation)
+    for text in ("some text\n", "x" * 5000, "\0"):
+        with pytest.raises(FileNotFoundError, match=r"^there is no file '.*for content give byt"):
+            run_plugin(Lines, input=text)
 
 
 def test_inputs(run_plugin: Run, tmp_path: Path) -> None:
@@ -84,6 +89,23 @@ def test_inputs(run_plugin: Run, tmp_path: Path) -> None:
     run = run_plugin(Lines)
     assert run.error is not None
     assert "no input" in run.error
+    assert repr(run) == (
+        "<TaskRun failed: RejectedError: GET /api/task/download/presign: HTTP 200, code 1"
+        " (the subtask has no input file)>"
+    )
+
+
+class Miscounts(DatahubPlugin):
+    def process(self, ctx: TaskContext) -> TaskResult:
+        return TaskResult(total_counts="ma" + "ny", failed_counts=-1)  # type: ignore[arg-type]
+
+
+def test_a_result_that_cannot_be_made(run_plugin: Run) -> None:
+    assert run_plugin(Miscounts).error == (
+        "ValidationError: TaskResult.total_counts: Input should be a valid integer, unable to parse"
+        " string as an integer; TaskResult.failed_counts: Input should be greater than or equal"
+        " to 0"
+    )
 
 
 def test_the_state_of_an_attempt_before(run_plugin: Run) -> None:
