@@ -37,9 +37,11 @@ class WebArchive(DatahubPlugin):
     async def process(self, ctx: TaskContext[Config]) -> TaskResult:
         """Write ``pages.warc.gz``, and ``pages.jsonl`` with what became of each page."""
         pages = list(ctx.config.pages) or await asyncio.to_thread(read_list, ctx)
-        pages = list({address_of(page): page for page in reversed(pages)}.values())[::-1]
+        once: dict[str, str] = {}
+        for page in pages:
+            once.setdefault(address_of(page), page)
         with WarcFile(ctx) as archive:
-            await ArchiveRun(ctx, archive, len(pages)).run(pages)
+            await ArchiveRun(ctx, archive, len(once)).run(once.values())
             entries = list(archive.entries.values())
         for name in (WARC, INDEX):
             await asyncio.to_thread(ctx.upload, ctx.work_dir / name)
