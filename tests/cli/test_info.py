@@ -158,13 +158,17 @@ def test_stdout_is_full(tmp_path: Path) -> None:
     assert ended.problems == ["stdout cannot be written (No space left on device)"]
 
 
+# What plugins import themselves is their own affair.
+NONE_INSTALLED = "import importlib.metadata; importlib.metadata.entry_points = lambda **_: ()"
+
+
 @pytest.mark.parametrize(
     ("statement", "forbidden"),
     [
         ("import plugin_framework", (*HEAVY, "pydantic", "click")),
         ("from plugin_framework.cli.app import app; app(['--help'])", (*HEAVY, "pydantic")),
         ("from plugin_framework.cli.app import app; app(['run', '--help'])", (*HEAVY, "pydantic")),
-        ("from plugin_framework.cli.app import app; app(['info', 'csv-profile'])", HEAVY),
+        (f"{NONE_INSTALLED}; from plugin_framework.cli.app import app; app(['list'])", HEAVY),
     ],
 )
 def test_what_is_not_needed_is_not_imported(statement: str, forbidden: tuple[str, ...]) -> None:
