@@ -251,7 +251,7 @@ def _engine_options(base_url: str, settings: Settings) -> EngineOptions:
         concurrency=settings.transfer.concurrency,
         process_concurrency=settings.transfer.process_concurrency,
         allowed_hosts=settings.transfer.allowed_hosts,
-        allow_private=_is_local(base_url),
+        allow_private=is_local(base_url),
     )
 
 
@@ -259,9 +259,9 @@ def _plain(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
 
 
-def _is_local(base_url: str) -> bool:
+def is_local(base_url: str | None) -> bool:
     """Whether Datahub itself is on a loopback or private address, so that storage may be too."""
-    host = urlsplit(base_url).hostname or ""
+    host = urlsplit(base_url or "").hostname or ""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:

@@ -11,8 +11,10 @@ from typing import TypeVar
 from plugin_framework.cli.doctor import datahub, machine, plugins, state, storage, variables
 from plugin_framework.cli.doctor.case import Case
 from plugin_framework.cli.doctor.finding import Check, Finding
+from plugin_framework.errors import Code
 
 _Result = TypeVar("_Result")
+_REPORT = "report it to the framework's maintainers"
 
 
 def findings(case: Case) -> Iterator[Finding]:
@@ -46,14 +48,18 @@ def examine(case: Case, group: Sequence[Check]) -> list[Finding]:
 
 
 def _bounded(check: Check, case: Case) -> list[Finding]:
+    """What it says, and why that is not all, where it is not."""
+    said: list[Finding] = []
     try:
-        return _begin(partial(check.findings, case)).result(check.seconds)
+        _begin(lambda: said.extend(check.findings(case))).result(check.seconds)
     except TimeoutError:
-        said = f"no end to it within {check.seconds:g} s"
-        return [Finding(check.name, "fail", said, "see what it waits for: a name server, a disk?")]
+        late = f"no end to it within {check.seconds:g} s"
+        remedy = "see what it waits for: a name server, a disk?"
+        return [*said, Finding(check.name, "fail", late, remedy, check.stuck)]
     except Exception as error:  # noqa: BLE001 - one check that fails must not hide the others
-        said = f"it cannot be looked at ({type(error).__name__}: {error})"
-        return [Finding(check.name, "fail", said)]
+        fault = f"it cannot be looked at ({type(error).__name__}: {error})"
+        return [*said, Finding(check.name, "fail", fault, _REPORT, Code.UNEXPECTED)]
+    return said
 
 
 def _begin(call: Callable[[], _Result]) -> Future[_Result]:

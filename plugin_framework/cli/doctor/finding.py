@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -35,13 +35,17 @@ Told = tuple[Level, str] | tuple[Level, str, str] | tuple[Level, str, str, Code]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A function of the case; it is run once the checks in ``needs`` have found nothing to fail."""
+    """A function of the case; it is run once the checks in ``needs`` have found nothing to fail.
+
+    ``stuck`` is the code where there is no end to it within its ``seconds``.
+    """
 
     name: str
     look: Callable[[Case], Iterable[Told]]
     needs: Sequence[str] = ()
     seconds: float = 5.0
+    stuck: Code = Code.UNEXPECTED
 
-    def findings(self, case: Case) -> list[Finding]:
+    def findings(self, case: Case) -> Iterator[Finding]:
         """What the check has to say."""
-        return [Finding(self.name, *told) for told in self.look(case)]
+        return (Finding(self.name, *told) for told in self.look(case))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from plugin_framework.cli.doctor.case import Case
 from plugin_framework.cli.doctor.exchange import Exchange, get
 from plugin_framework.cli.doctor.finding import Check, Told
+from plugin_framework.engines.local import is_local
 from plugin_framework.errors import AddressRefusedError, Code, StorageUnreachableError
 from plugin_framework.settings import Settings
-from plugin_framework.transfer.address import Guard, kind_of
+from plugin_framework.transfer.address import Guard
 
 VARIABLE = "DATAHUB_TRANSFER__ALLOWED_HOSTS"
 
@@ -25,7 +25,7 @@ def checks(settings: Settings) -> tuple[Check, ...]:
     named = [host for host in settings.transfer.allowed_hosts if "*" not in host]
     return (
         Check("storage", _unnamed),
-        *(Check("storage", _Host(host)) for host in named),
+        *(Check("storage", _Host(host), stuck=Code.STORAGE_UNREACHABLE) for host in named),
     )
 
 
@@ -42,15 +42,6 @@ def _unnamed(case: Case) -> Iterator[Told]:
             yield "skip", f"{pattern} stands for any number of hosts", f"name one in {VARIABLE}"
 
 
-def _is_local(base_url: str | None) -> bool:
-    """Whether Datahub is on a loopback or private address, where storage may be, too."""
-    try:
-        found = socket.getaddrinfo(urlsplit(base_url or "").hostname or "", None)
-    except OSError:
-        return False
-    return bool(found) and all(kind_of(str(entry[4][0])) == "local" for entry in found)
-
-
 class _Host:
     """Looks at one host."""
 
@@ -60,7 +51,7 @@ class _Host:
     def __call__(self, case: Case) -> Iterator[Told]:
         """Say whether it may be talked to, and answers."""
         settings, url = case.settings, self._url(case.settings.base_url or "")
-        guard = Guard(settings.transfer.allowed_hosts, _is_local(settings.base_url))
+        guard = Guard(settings.transfer.allowed_hosts, is_local(settings.base_url))
         try:
             if settings.proxy is None:  # else the proxy looks the name up
                 guard.resolve(guard.check(url))
