@@ -187,7 +187,7 @@ def _opened(subtask_ids: Sequence[str]) -> Iterator[tuple[Settings, Path, Journa
     settings, path = _where()
     if _is_missing(path):
         if subtask_ids:
-            raise click.UsageError(_nothing_in(path))
+            raise _no_journal(path)
         click.echo(_nothing_in(path), err=True)
         raise click.exceptions.Exit(0)
     with closing(Journal(path)) as journal:
@@ -228,12 +228,19 @@ def _nothing_in(path: Path) -> str:
     return f"there is no journal at {path}" if _is_missing(path) else f"the journal {path} is empty"
 
 
+def _no_journal(path: Path) -> Exception:
+    from plugin_framework.errors import Code, ConfigurationError  # noqa: PLC0415 - loaded late
+
+    expected = "expected DATAHUB_STATE_DIR to be the folder that the subtask was run with"
+    return ConfigurationError(f"{_nothing_in(path)}: {expected}", code=Code.SETTING_WRONG)
+
+
 def _named(path: Path, journal: Journal | View, subtask_ids: Sequence[str]) -> list[Record]:
     # What is not UTF-8 was never journalled, and cannot be asked for.
     found = {one: journal.records.find(one) if _is_text(one) else None for one in subtask_ids}
     unknown = [_text(one) for one, record in found.items() if record is None]
     if unknown and _is_missing(path):
-        raise click.UsageError(_nothing_in(path))
+        raise _no_journal(path)
     if unknown:
         raise click.UsageError(f"the journal {path} knows no subtask {', '.join(unknown)}")
     return [record for record in found.values() if record is not None]

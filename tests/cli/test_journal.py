@@ -269,7 +269,9 @@ def test_where_there_is_no_journal_no_subtask_is_known(
     ended = journal(state, *command, "s")
     assert ended.code == 2
     (problem,) = ended.problems
-    assert problem.startswith(f"there is no journal at {state / 'journal.sqlite3'}")
+    path = state / "journal.sqlite3"
+    assert problem.startswith(f"there is no journal at {path}: expected DATAHUB_STATE_DIR ")
+    assert ended.codes == ["DH-102"]
     assert list(state.parent.iterdir()) == []
 
 
