@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from plugin_framework.cli.doctor import variables
 from plugin_framework.cli.doctor.case import Case
+from plugin_framework.cli.doctor.examine import examine
 from plugin_framework.cli.doctor.reading import Row, read
 from plugin_framework.errors import Code
 from plugin_framework.settings import describe_settings
@@ -106,7 +109,7 @@ def test_a_line_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     case = case_of(monkeypatch, tmp_path, HEARTBEAT_SECONDS="often")
     first, second = problems(case)
     assert first.startswith(".env, line 2: expected NAME=value")
-    assert second == "DATAHUB_HEARTBEAT_SECONDS: expected a number greater than 0 (seconds)"
+    assert second == 'DATAHUB_HEARTBEAT_SECONDS="often": expected a number greater than 0 (seconds)'
     assert rows(case)["POLL_SECONDS"].value == "3"
     assert "canary" not in str((case.reading.rows, case.reading.problems))
 
@@ -161,3 +164,62 @@ def test_secrets_that_others_may_read(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert (found.level, found.remedy) == ("warn", "chmod 600 .env")
     dotenv.chmod(0o600)
     assert said(case_of(monkeypatch, tmp_path), variables.CHECKS)["settings"].level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("{bad", "the config is not JSON: "),
+        ("[1]", "the config is not a JSON object"),
+        ("password=canary", "the config file *** cannot be read (No such file or directory)"),
+        (".", "the config file *** cannot be read (Is a directory)"),
+    ],
+)
+def test_a_config_that_no_run_could_take(
+    config: str, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    case = case_of(monkeypatch, tmp_path, CONFIG=config)
+    found = said(case, variables.CHECKS)["settings"]
+    assert (found.level, found.code) == ("fail", Code.CONFIG_UNREADABLE)
+    assert found.message.startswith(f"DATAHUB_CONFIG: {words}")
+    assert found.remedy == "correct it in the environment"
+    row = rows(case)["CONFIG"]
+    assert (row.value, row.wrong) == ("(wrong)", True)
+    assert "canary" not in str((case.reading.rows, found))
+
+
+def test_a_config_that_is_right(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    os.mkfifo(tmp_path / "pipe")
+    for config in ('{"a": 1}', "config.json", "pipe"):
+        case = case_of(monkeypatch, tmp_path, CONFIG=config)
+        assert said(case, variables.CHECKS)["settings"].level == "ok"
+        assert rows(case)["CONFIG"].value == "***"
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.write_bytes(b"\xff\xfe")])
+def test_a_dotenv_that_cannot_be_read(
+    make: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make(tmp_path / ".env")
+    found = said(case_of(monkeypatch, tmp_path), variables.CHECKS)["settings"]
+    assert found.message.startswith(".env: expected a readable UTF-8 text file (")
+    assert found.remedy is not None
+    assert found.remedy.startswith("make .env a file of UTF-8 text that user ")
+
+
+def test_a_secret_whose_key_stands_on_a_line_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("DATAHUB_API_SECRET=canary\nDATAHUB_API_KEY my-key\n")
+    case = case_of(monkeypatch, tmp_path)
+    _, second = case.reading.problems
+    expected = "expected the one that belongs to DATAHUB_API_SECRET"
+    assert second == f"DATAHUB_API_KEY is not set: {expected}"
+    assert second.code is Code.SETTING_MISSING
+    found = rows(case)
+    assert (found["API_KEY"].wrong, found["API_SECRET"].wrong) == (True, False)
+    assert found["API_SECRET"].value == "***"
+    remedies = [one.remedy for one in examine(case, variables.CHECKS)]
+    assert "set it: in the environment, in .env, or a secret in a file of its name" in remedies
+    assert "correct it in .env, line 1" not in remedies

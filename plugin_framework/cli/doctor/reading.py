@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 from dotenv.parser import Binding, parse_stream
 from pydantic import ByteSize, SecretStr, ValidationError
 
-from plugin_framework.errors import Code, Problem, SettingsError
+from plugin_framework.cli.config import read_config
+from plugin_framework.errors import Code, ConfigurationError, Problem, SettingsError
 from plugin_framework.settings import (
     SettingInfo,
     Settings,
@@ -21,7 +23,8 @@ from plugin_framework.settings import (
     secret_variables,
 )
 from plugin_framework.settings.catalogue import fields
-from plugin_framework.settings.values import PREFIX, accepts, variable_of
+from plugin_framework.settings.load import problems_of
+from plugin_framework.settings.values import PREFIX, variable_of
 
 DOTENV = Path(".env")
 MASK = "***"
@@ -77,43 +80,63 @@ class Reading:
 def read() -> Reading:
     """Read the settings; what is wrong with some hides none of the others."""
     settings, wrong = _as_far_as_right()
+    wrong.update(_config_problem(settings.config))
     given = _given(settings)
     rows = tuple(_row(info, settings, wrong, given) for info in describe_settings())
     return Reading(settings, rows, _problems(wrong), given, dict(os.environ))
 
 
-def _problems(wrong: Iterable[str]) -> tuple[Problem, ...]:
+def _problems(wrong: Mapping[str, Problem]) -> tuple[Problem, ...]:
+    """All that loading the settings tells, and what it does not come to."""
+    lines: tuple[Problem, ...] = ()
     try:
         load_settings()
     except SettingsError as error:
         lines = error.problems
-    else:
-        return ()
     # Lines of .env that cannot be read are all that it tells, where there are any.
     told = {name for line in lines for name in _NAMED.findall(line)}
-    known = dict(fields())
-    rest = [
-        Problem(f"{name}: expected {accepts(known[name]).expected}", Code.SETTING_WRONG)
-        for name in wrong
-        if name not in told
-    ]
-    return (*lines, *rest)
+    return (*lines, *(line for name, line in wrong.items() if name not in told))
 
 
-def _as_far_as_right() -> tuple[Settings, list[str]]:
-    """The settings, and the variables whose values are wrong and were left out."""
+def _as_far_as_right() -> tuple[Settings, dict[str, Problem]]:
+    """The settings, and what is wrong with each variable that was left out."""
     chosen: dict[str, Any] = {}
-    wrong: dict[str, None] = {}
+    wrong: dict[str, Problem] = {}
     for _ in fields():
         try:
-            return Settings(**chosen), list(wrong)
+            return Settings(**chosen), wrong
         except (OSError, UnicodeError):
             chosen["_env_file"] = None
         except ValidationError as error:
-            for found in error.errors(include_url=False, include_input=False):
-                place = [str(part) for part in found["loc"][:2]]
-                wrong.update(dict.fromkeys(_leave_out(place, chosen)))
-    return Settings.model_construct(), list(wrong)
+            for found, line in zip(error.errors(), problems_of(error), strict=True):
+                problem = Problem(line, Code.SETTING_WRONG)
+                missing = _NAMED.match(line) if found["type"] == "setting_missing" else None
+                for variable in _leave_out([str(part) for part in found["loc"][:2]], chosen):
+                    # Of a key and its secret it is the one that is not there.
+                    wrong.setdefault(missing[0] if missing else variable, problem)
+    return Settings.model_construct(), wrong
+
+
+def _config_problem(config: str | None) -> Iterator[tuple[str, Problem]]:
+    """What a run would say of the task's config, without what it may hold."""
+    variable = variable_of("config")
+    try:
+        if not _is_stream(config or ""):
+            read_config(config, ())
+    except ConfigurationError as error:
+        line = str(error).replace(f"the config file {config}", f"the config file {MASK}")
+        yield variable, Problem(f"{variable}: {line}", error.code)
+    except ValueError:
+        yield variable, Problem(f"{variable}: no path has a null byte", Code.CONFIG_UNREADABLE)
+
+
+def _is_stream(path: str) -> bool:
+    """Whether it is there to be read once, by the run."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - the text may be no path at all
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _leave_out(place: list[str], chosen: dict[str, Any]) -> Iterator[str]:

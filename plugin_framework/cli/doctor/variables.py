@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from plugin_framework.cli.doctor.case import Case
 from plugin_framework.cli.doctor.finding import Check, Told
-from plugin_framework.cli.doctor.reading import DOTENV
+from plugin_framework.cli.doctor.reading import DOTENV, Reading
+from plugin_framework.errors import Problem
 from plugin_framework.settings import secret_variables, unknown_variables
 
 _OTHERS = 0o077
@@ -17,8 +19,7 @@ def settings(case: Case) -> Iterator[Told]:
     """What is wrong or doubtful with the settings."""
     reading = case.reading
     for problem in reading.problems:
-        place = reading.place_of(problem)
-        yield "fail", problem, f"correct it in {place}" if place else _SET, problem.code
+        yield "fail", problem, _remedy(reading, problem), problem.code
     for line in unknown_variables(reading.environ):
         yield "warn", line, "correct the name, or remove the variable"
     secrets = secret_variables()
@@ -34,6 +35,14 @@ def settings(case: Case) -> Iterator[Told]:
     if not reading.problems:
         known = sum(row.source != "default" for row in reading.rows)
         yield "ok", f"{known} of {len(reading.rows)} are given, and none is wrong"
+
+
+def _remedy(reading: Reading, problem: Problem) -> str:
+    if problem.startswith(f"{DOTENV}:"):
+        user = os.geteuid()
+        return f"make {DOTENV} a file of UTF-8 text that user {user} may read, or move it elsewhere"
+    place = reading.place_of(problem)
+    return f"correct it in {place}" if place else _SET
 
 
 def _open_to_others(case: Case) -> Iterator[Told]:
