@@ -6,10 +6,11 @@ import os
 import resource
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from plugin_framework.cli.doctor import examine, machine, state, storage
 from plugin_framework.cli.doctor.case import Case
 from plugin_framework.cli.doctor.finding import Check, Told
 from plugin_framework.engines.local import JOURNAL
+from plugin_framework.errors import Code, JournalError
 from plugin_framework.journal.journal import Journal
 from tests.cli.doctoring import case_of, levels, said
 from tests.scripted_server import ScriptedServer, status
@@ -74,6 +76,73 @@ def test_a_folder_that_others_may_read(monkeypatch: pytest.MonkeyPatch, tmp_path
     found = said(case, state.CHECKS)["state"]
     assert (found.level, found.remedy) == ("warn", f"chmod 700 {folder}")
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("folder", "words", "remedy"),
+    [
+        ("a" * 300, "a name in it is over ", "set DATAHUB_STATE_DIR to a shorter path"),
+        ("none/" + "a" * 300, "a name in it is over ", "set DATAHUB_STATE_DIR to a shorter path"),
+        ("abc/" * 200, "too long for SQLite", "set DATAHUB_STATE_DIR to a shorter path"),
+        ("file/x", "file is in the way, and is a file", "set DATAHUB_STATE_DIR to another folder"),
+        ("link/x", "is a symbolic link to nothing", "set DATAHUB_STATE_DIR to another folder"),
+    ],
+    ids=["long name", "long name below", "long path", "file", "link"],
+)
+def test_a_folder_that_cannot_be_made(
+    folder: str, words: str, remedy: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    case = case_of(monkeypatch, tmp_path, STATE_DIR=tmp_path / folder)
+    found = said(case, state.CHECKS)["state"]
+    assert (found.level, found.remedy) == ("fail", remedy)
+    assert words in found.message
+
+
+def test_the_longest_path_is_what_sqlite_opens(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    below = tmp_path / ("a" * 240)
+    room = state._LONGEST_PATH - len(str(below / "b" / JOURNAL)) + 1
+    case = case_of(monkeypatch, tmp_path, STATE_DIR=below / ("b" * room))
+    assert said(case, state.CHECKS)["state"].level == "ok"
+    case.settings.state_dir.mkdir(parents=True)
+    Journal(case.settings.state_dir / JOURNAL).close()
+    longer = case_of(monkeypatch, tmp_path, STATE_DIR=below / ("b" * (room + 1)))
+    longer.settings.state_dir.mkdir()
+    with pytest.raises(JournalError):
+        Journal(longer.settings.state_dir / JOURNAL)
+    assert said(longer, state.CHECKS)["state"].level == "fail"
+
+
+def _of_another_application(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE notes (text)")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (Path.mkdir, "is a folder"),
+        (os.mkfifo, "is no regular file"),
+        (lambda path: path.symlink_to("nowhere"), "is a symbolic link to nothing"),
+        (_of_another_application, "is not a journal of this framework (a database of another"),
+    ],
+    ids=["folder", "fifo", "link", "database"],
+)
+def test_what_is_no_journal(
+    make: Callable[[Path], object], words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    case = case_of(monkeypatch, tmp_path)
+    case.settings.state_dir.mkdir(mode=0o700)
+    path = case.settings.state_dir / JOURNAL
+    make(path)
+    found = said(case, state.CHECKS)["journal"]
+    assert found.level == "fail"
+    assert found.message.startswith(f"{path} {words}")
+    assert found.remedy == "move it elsewhere, or set DATAHUB_STATE_DIR to another folder"
+    assert found.code is (Code.JOURNAL_FOREIGN if "database" in words else Code.JOURNAL_UNUSABLE)
 
 
 @mounts
@@ -205,8 +274,22 @@ def test_checks_that_hang_or_fail_hold_up_no_others(
     ended.set()
     assert list(levels(found).values()) == ["fail", "fail", "skip", "skip", "ok"]
     assert found["hangs"].message == "no end to it within 0.05 s"
+    assert all(found[name].remedy and found[name].code for name in ("hangs", "fails"))
     assert found["fails"].message == "it cannot be looked at (RuntimeError: of its own)"
     assert found["needs it, too"].message == "not looked at, because of hangs"
+
+
+def test_what_was_told_before_a_fault_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def look(_case: Case) -> Iterator[Told]:
+        yield "ok", "looked at"
+        raise RuntimeError("of its own")
+
+    first, second = examine.examine(case_of(monkeypatch, tmp_path), [Check("both", look)])
+    assert first.message == "looked at"
+    assert second.remedy
+    assert second.code is Code.UNEXPECTED
 
 
 def assert_waited(ended: threading.Event) -> None:

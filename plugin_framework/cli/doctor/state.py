@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,10 @@ NO_SPACE = 64 * MEBIBYTE
 """Bytes: with less left, not even the journal is sure to fit."""
 FEW_FILES = 1000
 
+_LONGEST_PATH = 504
+"""Bytes of a path that SQLite opens: 512, and it puts -journal or -wal behind."""
+
+_FILE = "a file"
 _PROBE = 64 * 1024
 _OTHERS = 0o077
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"})
@@ -38,16 +44,17 @@ def folder(case: Case) -> Iterator[Told]:
     there = _nearest(path)
     missing = "" if there == path else " (it will be made)"
     try:
-        if missing and not os.access(there, os.W_OK | os.X_OK):
-            raise PermissionError(0, f"{there} is not writable")
-        if not missing:
+        _see_that_it_is_short(path, there)
+        if missing:
+            _see_that_it_can_be_made(path, there)
+        else:
             with tempfile.TemporaryFile(dir=path) as probe:
                 probe.write(bytes(_PROBE))
                 probe.flush()
                 os.fsync(probe.fileno())
     except OSError as error:
-        remedy = f"make it writable for user {os.geteuid()}, free some disk, or {_ELSEWHERE}"
-        yield "fail", f"{path} cannot be written ({error.strerror})", remedy, _UNUSABLE
+        said = f"{path} cannot be written ({error.strerror})"
+        yield "fail", said, _remedy_of(error), _UNUSABLE
         return
     yield "ok", f"{path} can be written{missing}"
     if not missing and path.stat().st_mode & _OTHERS:
@@ -63,6 +70,33 @@ def folder(case: Case) -> Iterator[Told]:
             f"{path} is on a network file system ({kind})",
             f"{_ELSEWHERE} on a local disk",
         )
+
+
+def _see_that_it_is_short(path: Path, there: Path) -> None:
+    longest_name = os.pathconf(there, "PC_NAME_MAX")
+    if any(len(os.fsencode(part)) > longest_name for part in path.parts):
+        raise OSError(errno.ENAMETOOLONG, f"a name in it is over {longest_name} bytes")
+    if len(os.fsencode(path / JOURNAL)) > _LONGEST_PATH:
+        longest = _LONGEST_PATH - len(JOURNAL) - 1
+        raise OSError(errno.ENAMETOOLONG, f"it is over {longest} bytes, too long for SQLite")
+
+
+def _see_that_it_can_be_made(path: Path, there: Path) -> None:
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{there} is in the way, and is a file")
+    for one in (path, *path.parents):
+        if one.is_symlink() and not one.exists():
+            raise FileExistsError(errno.EEXIST, f"{one} is a symbolic link to nothing")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"{there} is not writable")
+
+
+def _remedy_of(error: OSError) -> str:
+    if error.errno == errno.ENAMETOOLONG:
+        return f"set {_VARIABLE} to a shorter path"
+    if error.errno in {errno.ENOTDIR, errno.EEXIST}:
+        return _ELSEWHERE
+    return f"make it writable for user {os.geteuid()}, free some disk, or {_ELSEWHERE}"
 
 
 def _nearest(path: Path) -> Path:
@@ -116,24 +150,48 @@ def journal(case: Case) -> Iterator[Told]:
     """Whether it can be read, and whether reports are left in it."""
     path = case.settings.state_dir / JOURNAL
     try:
-        if not path.exists():
-            yield "ok", "there is none yet"
-            return
-        with closing(View(path)) as view:
-            records = view.records.all()
+        kind = _kind(path)
+        if kind == _FILE:
+            with closing(View(path)) as view:
+                records = view.records.all()
     except OSError as error:
-        yield (
-            "fail",
-            f"{path} cannot be looked at ({error.strerror})",
-            "run as its owner",
-            _UNUSABLE,
-        )
+        long = error.errno == errno.ENAMETOOLONG
+        remedy = _remedy_of(error) if long else "run as its owner"
+        yield "fail", f"{path} cannot be looked at ({error.strerror})", remedy, _UNUSABLE
         return
     except JournalError as error:
-        remedy = "keep a copy of the folder, and see the log of the next start"
-        yield "fail", str(error), remedy, error.code
+        yield _unreadable(error)
         return
-    yield from _reports(records)
+    if kind == _FILE:
+        yield from _reports(records)
+    elif kind is None:
+        yield "ok", "there is none yet"
+    else:
+        yield "fail", f"{path} is {kind}", f"move it elsewhere, or {_ELSEWHERE}", _UNUSABLE
+
+
+def _kind(path: Path) -> str | None:
+    """What stands at the journal's path; nothing opens it, for that may block."""
+    try:
+        link = stat.S_ISLNK(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "a symbolic link to nothing" if link else None
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return _FILE if stat.S_ISREG(mode) else "no regular file"
+
+
+def _unreadable(error: JournalError) -> Told:
+    if " is damaged " in str(error):
+        remedy = "keep a copy of the folder, and see the log of the next start"
+        return "fail", str(error), remedy, error.code
+    # Journals say themselves what to do about it.
+    said, _, remedy = str(error).rpartition(": ")
+    return "fail", said or remedy, remedy, error.code
 
 
 def _reports(records: Sequence[Record]) -> Iterator[Told]:
@@ -162,7 +220,7 @@ def _subtasks(count: int) -> str:
 
 
 CHECKS = (
-    Check("state", folder),
-    Check("disk", disk),
-    Check("journal", journal),
+    Check("state", folder, stuck=_UNUSABLE),
+    Check("disk", disk, stuck=_UNUSABLE),
+    Check("journal", journal, stuck=_UNUSABLE),
 )
