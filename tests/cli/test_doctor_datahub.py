@@ -152,13 +152,14 @@ def test_no_date_to_compare_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ("step", "words", "code"),
     [
         (status(404), "HTTP 404, and not by Datahub", Code.REJECTED_ON_THE_WAY),
+        (status(403), "HTTP 403, and not by Datahub", Code.REJECTED_ON_THE_WAY),
         (status(200), "not the protocol's JSON", Code.INVALID_ANSWER),
         (status(503), "HTTP 503", Code.SERVER_UNAVAILABLE),
         (envelope(500, "broken"), "code 500", Code.SERVER_UNAVAILABLE),
         (raw(b"220 mail server\r\n\r\n"), "the answer is not HTTP", Code.INVALID_ANSWER),
         (raw(b""), "the connection broke", Code.NO_WHOLE_ANSWER),
     ],
-    ids=["404", "a page", "503", "500", "no HTTP", "hang up"],
+    ids=["404", "403", "a page", "503", "500", "no HTTP", "hang up"],
 )
 def test_what_is_no_datahub(
     step: Step, words: str, code: Code, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -171,6 +172,17 @@ def test_what_is_no_datahub(
     assert found["answer"].remedy
     assert found["answer"].code is code
     assert found["signature"].level == "skip"
+
+
+def test_who_forbids_the_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with ScriptedServer(status(403), then=envelope(403, "not yours")) as server:
+        case = case_of(monkeypatch, tmp_path, BASE_URL=server.url, TOKEN=SECRET)
+        by_other = said(case, datahub.CHECKS)
+        by_datahub = said(Case(read()), datahub.CHECKS)
+    assert "a firewall or proxy before Datahub refuses" in (by_other["answer"].remedy or "")
+    assert by_other["signature"].level == "skip"
+    assert by_datahub["answer"].level == "ok"
+    assert by_datahub["signature"].message == "Datahub forbids the call"
 
 
 def test_silence_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

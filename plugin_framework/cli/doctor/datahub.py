@@ -232,9 +232,10 @@ def answer(case: Case) -> Iterator[Told]:
     except AuthenticationError:
         pass  # an answer, too: what it means is for the next checks
     except RejectedError as error:
-        if not error.by_datahub and exchange.answer.status != _FORBIDDEN:
+        if not error.by_datahub:
+            forbidden = exchange.answer.status == _FORBIDDEN
             said = f"HTTP {exchange.answer.status}, and not by Datahub"
-            yield "fail", said, _WRONG_ADDRESS, error.code
+            yield "fail", said, _LET_THROUGH if forbidden else _WRONG_ADDRESS, error.code
             return
     except InvalidAnswerError as error:
         yield "fail", str(error), _WRONG_ADDRESS, error.code
@@ -248,6 +249,11 @@ def answer(case: Case) -> Iterator[Told]:
 
 _WRONG_ADDRESS = (
     "see that DATAHUB_BASE_URL is Datahub's address up to where its paths begin with /api"
+)
+
+_LET_THROUGH = (
+    "a firewall or proxy before Datahub refuses the call: have it let this machine through, and see"
+    " that DATAHUB_BASE_URL is Datahub's address"
 )
 
 
@@ -322,10 +328,10 @@ def _bare(*, refused: bool) -> Iterator[Told]:
 CHECKS = (
     Check("datahub", base_url),
     Check("proxy", proxy, ("datahub",)),
-    Check("address", address, ("proxy",)),
-    Check("connection", connection, ("address",)),
-    Check("tls", tls, ("connection",)),
-    Check("answer", answer, ("tls",)),
+    Check("address", address, ("proxy",), stuck=Code.CONNECTION_FAILED),
+    Check("connection", connection, ("address",), stuck=Code.CONNECTION_FAILED),
+    Check("tls", tls, ("connection",), stuck=Code.NO_WHOLE_ANSWER),
+    Check("answer", answer, ("tls",), stuck=Code.NO_WHOLE_ANSWER),
     Check("clock", clock, ("answer",)),
-    Check("signature", signature, ("answer",), seconds=10.0),
+    Check("signature", signature, ("answer",), 10.0, Code.NO_WHOLE_ANSWER),
 )
