@@ -86,6 +86,14 @@ def test_usage(arguments: tuple[str, ...], problem: str, tmp_path: Path) -> None
     assert line.startswith(problem)
 
 
+def test_an_unknown_name_in_json(tmp_path: Path) -> None:
+    ended = doctor("--json", "no-such-plugin", cwd=tmp_path)
+    found = report(ended)
+    assert (ended.code, ended.err, found["ok"]) == (2, "", False)
+    (told,) = [one for one in found["findings"] if "no-such-plugin" in one["message"]]
+    assert (told["level"], told["code"]) == ("fail", "DH-120")
+
+
 def test_plugins_that_are_of_no_use(tmp_path: Path) -> None:
     install(tmp_path, "good-one", PLUGIN)
     install(tmp_path, "kills", "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
@@ -98,6 +106,8 @@ def test_plugins_that_are_of_no_use(tmp_path: Path) -> None:
     env = {"PYTHONPATH": environment(PYTHONPATH=str(tmp_path))["PYTHONPATH"]}
     ended = doctor("--json", cwd=tmp_path, DATAHUB_TOKEN="canary", **env)
     told = {message: level for level, message in of(report(ended), "plugins")}
+    failed = [one for one in report(ended)["findings"] if one["level"] == "fail"]
+    assert all(one["remedy"] and one["code"] for one in failed)
     assert ended.code == 1
     assert told["plugin good-one 1.2: One line."] == "ok"
     assert told["plugin kills: its import ends Python (SIGSEGV)"] == "fail"
@@ -111,6 +121,64 @@ def test_plugins_that_are_of_no_use(tmp_path: Path) -> None:
     assert any(one.endswith("from fails:Extension: RuntimeError: ***") for one in told)
     assert "printed at import" not in ended.out + ended.err
     assert "canary" not in ended.out + ended.err
+
+
+WRITES = """
+import os
+for fd in map(int, os.listdir("/proc/self/fd")):
+    try:
+        os.write(fd, b'{"number": 0}\\nhalf a line')
+    except OSError:
+        pass
+"""
+FORKS = "import os\nif os.fork():\n    os._exit(3)\n"
+COPIES = f"import os\nos.fork()\n{PLUGIN}"
+CLOSES = "import os\nos.closerange(0, 256)\n"
+
+
+def test_plugins_that_do_as_they_like_hide_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = {"a-writes": WRITES + PLUGIN, "b-forks": FORKS, "c-copies": COPIES}
+    sources |= {"d-closes": CLOSES + PLUGIN, "e-good": PLUGIN}
+    for name, source in sources.items():
+        install(tmp_path, name, source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    case = case_of(monkeypatch, tmp_path, tuple(sources))
+    writes, forks, copies, closes, good = list(plugins.plugins(case))[:5]
+    assert writes == ("ok", "plugin a-writes 1.2: One line.")
+    assert forks[:2] == ("fail", "plugin b-forks: its import ends Python (exit code 3)")
+    assert copies == ("ok", "plugin c-copies 1.2: One line.")
+    assert closes[:2] == ("fail", "plugin d-closes: its import ends Python (exit code 1)")
+    assert all(one[2:] for one in (forks, closes))
+    assert good == ("ok", "plugin e-good 1.2: One line.")
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"), [(b'{"number": 0, "er\xff', {}), (b"\xff", {}), (b'{"a": 1}', {"a": 1})]
+)
+def test_an_answer_that_others_wrote_into(line: bytes, answer: dict[str, Any]) -> None:
+    assert plugins._answer(line) == answer
+
+
+LEAVES = """
+import os, pathlib, subprocess
+left = subprocess.Popen(["sleep", "600"], start_new_session=True)
+pathlib.Path(__file__).with_name("left").write_text(str(left.pid))
+"""
+
+
+@pytest.mark.parametrize(
+    "then", ["", "os._exit(3)\n", "import threading\nthreading.Event().wait()\n"]
+)
+def test_what_an_import_leaves_behind_is_ended(
+    then: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "leaves", LEAVES + then + PLUGIN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(plugins, "LOAD_SECONDS", 2.0)
+    list(plugins.plugins(case_of(monkeypatch, tmp_path, ("leaves",))))
+    assert not Path("/proc", (tmp_path / "left").read_text()).exists()
 
 
 def test_a_plugin_whose_import_does_not_end(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from plugin_framework.cli.doctor.case import Case
     from plugin_framework.cli.doctor.finding import Finding
     from plugin_framework.cli.doctor.reading import Row
+    from plugin_framework.errors import ConfigurationError
 
 _REMEDY = "mend: "
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "bright_black"}
@@ -44,7 +45,9 @@ def doctor_command(names: tuple[str, ...], *, as_json: bool) -> None:
     from plugin_framework.cli.doctor.examine import findings  # noqa: PLC0415 - loaded late
     from plugin_framework.cli.doctor.reading import read  # noqa: PLC0415 - loaded late
 
-    _see_that_they_exist(names)
+    unknown = _unknown(names)
+    if unknown is not None and not as_json:
+        raise unknown
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     with _silence(), own_stdout() as say:
         case = Case(read(), names)
@@ -59,18 +62,24 @@ def doctor_command(names: tuple[str, ...], *, as_json: bool) -> None:
             if not as_json:
                 say("\n".join(_lines(found[-1], paint)))
         say(_json(rows, found) if as_json else _summary(found))
+    if unknown is not None:
+        sys.exit(2)
     sys.exit(1 if any(one.level == "fail" for one in found) else 0)
 
 
-def _see_that_they_exist(names: Sequence[str]) -> None:
-    from plugin_framework.errors import PluginLoadError  # noqa: PLC0415 - loaded late
+def _unknown(names: Sequence[str]) -> ConfigurationError | None:
+    """Why one of them is no plugin's name."""
+    from plugin_framework.errors import ConfigurationError, PluginLoadError  # noqa: PLC0415 - late
     from plugin_framework.plugin.loader import find_plugin  # noqa: PLC0415 - loaded late
 
     for name in names:
         try:
             find_plugin(name)
         except PluginLoadError:
-            continue  # it does; that it is of no use is what there is to find
+            continue  # it is; that it is of no use is what there is to find
+        except ConfigurationError as error:
+            return error
+    return None
 
 
 @contextmanager

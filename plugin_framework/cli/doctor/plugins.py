@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
-import signal
+import secrets
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import entry_points
 from typing import IO, Any, Self
 
@@ -18,6 +19,7 @@ from plugin_framework.cli.doctor.case import Case
 from plugin_framework.cli.doctor.finding import Check, Told
 from plugin_framework.cli.info import import_from_here
 from plugin_framework.errors import Code, ConfigurationError
+from plugin_framework.plugin.command import signal_name
 from plugin_framework.plugin.loader import EXTENSION_GROUP, find_plugin, installed_plugins
 from plugin_framework.settings import secret_variables
 
@@ -27,8 +29,13 @@ LOAD_SECONDS = 5.0
 _START_SECONDS = 10.0
 """How long a Python may take to start, on a busy machine."""
 
+_END_SECONDS = 10.0
+"""How long all that the plugins started may take to be ended."""
+
+_LONGEST_LINE = 1024 * 1024
 _LOADER = "plugin_framework.cli.doctor.loading"
 Wanted = dict[str, Any]
+Answer = dict[str, Any]
 
 
 def plugins(case: Case) -> Iterator[Told]:
@@ -48,10 +55,8 @@ def plugins(case: Case) -> Iterator[Told]:
         yield "warn", "no plugins are installed", remedy
     extensions = sorted({point.name for point in entry_points(group=EXTENSION_GROUP)})
     wanted += [{"kind": "extension", "name": name} for name in extensions]
-    secrets = secret_variables()
-    kept = {
-        name: text for name, text in case.reading.environ.items() if name.upper() not in secrets
-    }
+    hidden = secret_variables()
+    kept = {name: text for name, text in case.reading.environ.items() if name.upper() not in hidden}
     yield from _loaded(wanted, kept)
 
 
@@ -65,21 +70,23 @@ def _loaded(wanted: Sequence[Wanted], environ: Mapping[str, str]) -> Iterator[To
     left = list(wanted)
     while left:
         with _Loader(left, environ) as loader:
-            while left:
-                one = left.pop(0)
-                told = loader.told(one)
-                yield told
-                if loader.over:
-                    break
+            while left and not loader.over:
+                yield loader.told(left.pop(0))
 
 
 class _Loader:
-    """A Python that imports plugins; its environment is to hold no secret."""
+    """A Python that imports plugins; its environment is to hold no secret.
+
+    It is ``over`` where no more can be told of those that are left.
+    """
 
     def __init__(self, wanted: Sequence[Wanted], environ: Mapping[str, str]) -> None:
         self._wanted = wanted
         self._environ = environ
-        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        # Nobody else who writes to its stdout knows this.
+        self._mark = secrets.token_hex(16)
+        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._told = 0
         self.over = False
 
     def __enter__(self) -> Self:
@@ -88,65 +95,91 @@ class _Loader:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            text=True,
             env=self._environ,
             start_new_session=True,
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with self._process.stdin as orders:
-            orders.write(json.dumps({"path": sys.path, "wanted": self._wanted}))
+        orders = {"mark": self._mark, "path": sys.path, "wanted": self._wanted}
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(orders).encode() + b"\n")
+            self._process.stdin.flush()
         reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
         reader.start()
         self._begun = self._take(_START_SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    def _read(self, lines: IO[str]) -> None:
-        with lines:
-            for line in lines:
-                self._lines.put(line)
-        self._lines.put("")
-
-    def _take(self, seconds: float) -> str | None:
-        """The next line, "" at the end, or None where there is none in time."""
+        """Have it end what it started, and wait for that."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
-            line = self._lines.get(timeout=seconds)
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _read(self, stream: IO[bytes]) -> None:
+        mark = self._mark.encode()
+        with stream:
+            for line in iter(partial(stream.readline, _LONGEST_LINE), b""):
+                if line.startswith(mark):
+                    self._answers.put(_answer(line.removeprefix(mark)))
+        self._answers.put({"ended": None})
+
+    def _take(self, seconds: float) -> Answer | None:
+        try:
+            return self._answers.get(timeout=seconds)
         except queue.Empty:
             return None
-        if not line:
-            self._lines.put(line)  # the end is the end, however often it is asked for
-        return line
+
+    def _next(self) -> Answer | None:
+        if self._begun is None or "ended" in self._begun:
+            return self._begun
+        return self._take(LOAD_SECONDS)
 
     def told(self, one: Wanted) -> Told:
-        """What came of importing one."""
+        """What came of importing the next one."""
         title = f"{one['kind']} {one['name']}"
-        line = self._take(LOAD_SECONDS) if self._begun is not None else None
-        if line is None:
-            self.over = True
+        answer = self._next()
+        number, self._told = self._told, self._told + 1
+        self.over = answer is None or answer.get("number") != number
+        if answer is None:
             remedy = "import what is slow where it is used, or see what its module waits for"
             said = f"{title}: not imported within {LOAD_SECONDS:g} s"
             return "warn", said, remedy, Code.PLUGIN_NOT_IMPORTED
-        if not line:
-            self.over = True
+        if "ended" in answer:
             remedy = "import its module by hand, with python -X faulthandler"
-            said = f"{title}: its import ends Python ({self._end()})"
+            said = f"{title}: its import ends Python ({self._end(answer['ended'])})"
             return "fail", said, remedy, Code.PLUGIN_NOT_IMPORTED
-        found = json.loads(line)
-        if found["error"]:
-            said = found["error"]
-            remedy = "mend it, or pip uninstall the package that declares it"
-            said = said if one["name"] in said else f"{title}: {said}"
-            return "fail", said, remedy, Code(found["code"])
-        return "ok", f"{title} {found['version']}".rstrip() + f": {found['description'] or 'loads'}"
+        if self.over:
+            remedy = "see that its module writes to no file descriptor that it has not opened"
+            said = f"{title}: what came of its import cannot be read"
+            return "fail", said, remedy, Code.PLUGIN_NOT_IMPORTED
+        return _in_words(one, title, answer)
 
-    def _end(self) -> str:
-        code = self._process.wait()
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    def _end(self, code: int | None) -> str:
+        code = self._process.wait() if code is None else code
+        return signal_name(-code) if code < 0 else f"exit code {code}"
+
+
+def _answer(line: bytes) -> Answer:
+    """What it says; nothing where others wrote into the middle of it."""
+    try:
+        found: Answer = json.loads(line)
+    except ValueError:
+        return {}
+    return found
+
+
+def _in_words(one: Wanted, title: str, answer: Answer) -> Told:
+    if answer["error"]:
+        said = answer["error"]
+        remedy = "mend it, or pip uninstall the package that declares it"
+        said = said if one["name"] in said else f"{title}: {said}"
+        return "fail", said, remedy, Code(answer["code"])
+    return "ok", f"{title} {answer['version']}".rstrip() + f": {answer['description'] or 'loads'}"
 
 
 CHECKS = (Check("plugins", plugins, seconds=60.0),)
