@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from plugin_framework.errors import (
@@ -245,11 +246,17 @@ class Reporter:
         """Wait until everything is delivered or refused, at most ``timeout`` seconds."""
         self.hurry(timeout)
         with self._changed:
-            while self._pending and not self._closed.is_set():
-                if self._give_up_at <= self._clock.now():
-                    break
-                self._clock.wait(self._changed.wait, self._give_up_at)
+            while self._is_waited_for(until := self._give_up_at) and until > self._clock.now():
+                # Asked again, for a wait that times out as it is notified says that it was not.
+                self._clock.wait(partial(self._is_over, until), until)
             return Delivery(done=False, error=self._problem) if self._pending else self._delivery
+
+    def _is_over(self, until: float, seconds: float) -> bool:
+        """Whether the wait until that moment is over after so many seconds."""
+        return self._changed.wait_for(lambda: not self._is_waited_for(until), seconds)
+
+    def _is_waited_for(self, until: float) -> bool:
+        return bool(self._pending) and not self._closed.is_set() and self._give_up_at == until
 
     def hurry(self, seconds: float) -> None:
         """Let ``wait`` take no longer than this from now."""

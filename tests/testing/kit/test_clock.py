@@ -114,6 +114,19 @@ def test_it_stands_still_and_never_goes_back(run_plugin: Start, clock: Clock) ->
         clock.advance_until(lambda: False, timeout=0.05)
 
 
+class Late(Clock):
+    """Its waits time out just as what they wait for comes about."""
+
+    def wait(self, wait: Callable[[float], Any], until: float) -> Any:
+        found = wait(0.5)
+        return super().wait(wait, until) if found is True or not found else found
+
+
+def test_a_run_ends_though_its_wait_for_that_timed_out_just_then() -> None:
+    with LocalDatahub(clock=Late()) as datahub:
+        assert datahub.run(Idle, timeout=10).status is TaskStatus.COMPLETED
+
+
 def test_waiting_by_it(clock: Clock) -> None:
     assert clock.wait(lambda _seconds: "found", 60) == "found"
     assert not clock.wait(lambda _seconds: "", 0)
