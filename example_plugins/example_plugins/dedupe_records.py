@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LEAST_MB = 64
 """What DuckDB needs at the least, for each process."""
 MOST_PARTS = 64
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""The byte order marks; without one, NUL bytes tell."""
 ROOM = 4
 """How many times a part fits into the memory of the process that takes it."""
 UNPACKED = {"csv": 1, "parquet": 4}
@@ -105,14 +107,19 @@ def make_plan(source: Path, ctx: TaskContext[DedupeRecords.Config]) -> Plan:
     """What is to be done with the input; the same for each attempt on the same machine.
 
     Raises:
-        PluginError: the input is empty.
+        PluginError: the input is empty, or UTF-16.
     """
     config = ctx.config
     with source.open("rb") as file:
-        begins = file.read(4)
+        begins = file.read(4096)
     if not begins:
         raise PluginError("the file is empty: it has no line with the columns' names")
-    kind: Literal["csv", "parquet"] = "parquet" if begins == b"PAR1" else "csv"
+    kind: Literal["csv", "parquet"] = "parquet" if begins.startswith(b"PAR1") else "csv"
+    if kind == "csv" and (begins.startswith(UTF_16) or b"\0" in begins):
+        raise PluginError(
+            "the file is UTF-16, or no text; it must be UTF-8: convert it, as with"
+            " iconv -f UTF-16 -t UTF-8"
+        )
     processes = config.processes or len(os.sched_getaffinity(0))
     processes = max(1, min(processes, config.memory_mb // LEAST_MB))
     megabytes = source.stat().st_size * UNPACKED[kind] / 1_000_000

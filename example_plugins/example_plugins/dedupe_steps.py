@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from functools import cached_property
@@ -16,14 +17,24 @@ from pathlib import Path
 
 import duckdb
 
+from example_plugins.csv_header import Header, HeaderError, read_header
 from example_plugins.dedupe_plan import EXIT_PROBLEM, Counts, Order, Plan
 
 ROW_GROUP = 10_000
 """Rows that DuckDB gathers before it writes them: what it needs memory for."""
 BUFFER_BYTES = 8 * 1024 * 1024
-"""Read at a time of a CSV file. No row may be longer than a quarter of it."""
+"""Read at a time of a CSV file."""
+LONGEST_ROW = BUFFER_BYTES // 4
+"""Bytes; a longer one cannot be read."""
 SPLIT_MB = 128
 """Memory that each thread of the first step is given, if there is more than one."""
+
+FIRST_FAILURE = "FROM reject_errors SELECT line, error_message ORDER BY line LIMIT 1"
+OPEN_QUOTES = """
+    FROM reject_errors SELECT line, length(csv_line) - length(replace(csv_line, '"', '')) AS quotes
+    WHERE error_type = 'UNQUOTED VALUE' AND (quotes = 0 OR quotes % 2 = 1) ORDER BY line LIMIT 1
+"""
+"""DuckDB shows of such a row its beginning, or, where it is too long, what comes after it."""
 
 
 class ProblemError(Exception):
@@ -58,16 +69,25 @@ class Database:
         """The input as SQL; every field of a CSV file is text, so that it stays as it is."""
         if self.plan.format == "parquet":
             return f"read_parquet({files(self.plan.source)})"
+        columns = ", ".join(f"{text(name)}: 'VARCHAR'" for name in self.columns)
         return (
-            f"read_csv({files(self.plan.source)}, auto_detect=true, header=true,"
-            f" all_varchar=true, delim={text(self.plan.delimiter)}, quote='\"', escape='\"',"
+            f"read_csv({files(self.plan.source)}, auto_detect=false, columns={{{columns}}},"
+            f" header=false, skip={self.header.skipped + 1}, comment='',"
+            f" delim={text(self.plan.delimiter)}, quote='\"', escape='\"',"
             f" store_rejects=true, rejects_limit={self.plan.max_failed_rows + 1},"
-            f" buffer_size={BUFFER_BYTES}, max_line_size={BUFFER_BYTES // 4})"
+            f" buffer_size={BUFFER_BYTES}, max_line_size={LONGEST_ROW})"
         )
+
+    @cached_property
+    def header(self) -> Header:
+        """The header of a CSV file."""
+        return read_header(self.plan.source, self.plan.delimiter, LONGEST_ROW)
 
     @cached_property
     def columns(self) -> dict[str, str]:
         """The type of each column of the input, by its name."""
+        if self.plan.format == "csv":
+            return dict.fromkeys(self.header.columns, "VARCHAR")
         return {str(row[0]): str(row[1]) for row in self.rows(f"DESCRIBE FROM {self.source}")}
 
     @cached_property
@@ -117,17 +137,34 @@ def split(order: Order) -> Counts:
         f" hash({database.key}) % {plan.parts} AS {database.part_number}) TO {text(made)}"
         f" (FORMAT parquet, PARTITION_BY ({database.part_number}), ROW_GROUP_SIZE {ROW_GROUP})"
     )
-    failed = 0
-    if plan.format == "csv":
-        failed = database.count("FROM reject_errors SELECT count(DISTINCT line)")
-    if failed > plan.max_failed_rows:
-        raise ProblemError(
-            f"more than {plan.max_failed_rows:,} rows cannot be read; is `delimiter` right?"
-        )
+    failed = failed_rows(database, rows) if plan.format == "csv" else 0
     made.mkdir(exist_ok=True)  # without rows there is none
     os.sync()  # the state must not tell of what a power cut takes away
     made.rename(whole)
     return {"rows": rows, "failed_rows": failed}
+
+
+def failed_rows(database: Database, rows: int) -> int:
+    """How many rows of a CSV file could not be read, besides those that could.
+
+    Raises:
+        ProblemError: they are too many, all, or swallowed what follows them.
+    """
+    for line, _ in database.rows(OPEN_QUOTES):
+        raise ProblemError(
+            f"line {line} has a quotation mark that is not closed, and what follows cannot be"
+            ' told from it: close it, or write "" for one within a field'
+        )
+    failed = database.count("FROM reject_errors SELECT count(DISTINCT line)")
+    most = database.plan.max_failed_rows
+    if failed > most or (failed and not rows):
+        ((line, cause),) = database.rows(FIRST_FAILURE)
+        many = f"more than {most:,} rows cannot" if failed > most else "no row can"
+        raise ProblemError(
+            f"{many} be read, the first in line {line}: {one_line(str(cause))}; is the file UTF-8,"
+            " and `delimiter` right?"
+        )
+    return failed
 
 
 def deduplicate(order: Order) -> Counts:
@@ -153,17 +190,23 @@ def join(order: Order) -> Counts:
     """Write what stays of all parts, in the input's order and format, as ``joined``."""
     plan = order.plan
     database = Database(plan, threads=1)
-    unique = plan.folder / "unique"
+    joined, unique = plan.folder / "joined", plan.folder / "unique"
     rows = f"FROM {database.source} LIMIT 0"
     if any(unique.iterdir()):
         rows = (
             f"FROM read_parquet({files(unique, '*.parquet')}, hive_partitioning=false)"
             f" SELECT * EXCLUDE ({database.row_number}) ORDER BY {database.row_number}"
         )
-    options = f"FORMAT csv, HEADER, DELIMITER {text(plan.delimiter)}"
-    if plan.format == "parquet":
-        options = "FORMAT parquet, COMPRESSION zstd"
-    return {"rows": database.count(f"COPY ({rows}) TO {text(plan.folder / 'joined')} ({options})")}
+    elif plan.format == "csv":
+        joined.write_text(f"{database.header.text}\n", encoding="utf-8", newline="")
+        return {"rows": 0}
+    options = "FORMAT parquet, COMPRESSION zstd"
+    if plan.format == "csv":
+        # DuckDB would write its own names: the prefix is the input's header, the suffix a line end.
+        header = text(f"{database.header.text}\n")
+        delimiter = text(plan.delimiter)
+        options = f"FORMAT csv, HEADER false, PREFIX {header}, SUFFIX '\n', DELIMITER {delimiter}"
+    return {"rows": database.count(f"COPY ({rows}) TO {text(joined)} ({options})")}
 
 
 STEPS = {"split": split, "deduplicate": deduplicate, "join": join}
@@ -189,20 +232,41 @@ def main(step: str) -> None:
     order = Order.model_validate_json(sys.stdin.read())
     try:
         counts = STEPS[step](order)
-    except duckdb.OutOfMemoryException:
-        _fail("`memory_mb` is too small for this input")
-    except ProblemError as error:
+    except (ProblemError, HeaderError) as error:
         _fail(str(error))
     except duckdb.Error as error:
-        line = str(error).partition("\n")[0].replace(escape(str(order.plan.source)), "it")
-        _fail(f"the input cannot be read as {order.plan.format}: {line.partition('Error: ')[2]}")
+        _fail(problem(error, order.plan))
     finally:
         shutil.rmtree(order.plan.folder / f"spill-{os.getpid()}", ignore_errors=True)
     print(json.dumps(counts))  # noqa: T201 - its one result
 
 
-def _fail(problem: str) -> None:
-    print(problem, file=sys.stderr)  # noqa: T201 - who started it passes it on
+def problem(error: duckdb.Error, plan: Plan) -> str:
+    """What DuckDB says, and what to do about it, in one line."""
+    said = str(error).replace(escape(str(plan.source)), "it").replace(str(plan.source), "it")
+    cause = one_line(said.partition("Error: ")[2] or said)
+    if "No space left" in said or "max_temp_directory_size" in said:
+        return f"the disk is full: make room for twice the input: {cause}"
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return "`memory_mb` is too small for this input"
+    if "invalid state" in said:
+        return (
+            f"the input cannot be read as csv: lines end in different ways, some with CR LF: give"
+            f" all the same end, as dos2unix does ({cause})"
+        )
+    if isinstance(error, duckdb.InvalidInputException) or "TProtocol" in said:
+        return f"the input cannot be read as {plan.format}: {cause}"
+    return f"DuckDB cannot do it: {cause}"
+
+
+def one_line(message: str) -> str:
+    """What DuckDB says before it lists what could be set."""
+    told = re.split(r"Possible (?:fixes|Solution)|\n\s*\n|\nLINE ", message, maxsplit=1)[0]
+    return " ".join(told.split())[:500]
+
+
+def _fail(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201 - who started it passes it on
     raise SystemExit(EXIT_PROBLEM)
 
 

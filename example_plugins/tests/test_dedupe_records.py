@@ -5,10 +5,13 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pytest
+from example_plugins.dedupe_plan import Plan
 from example_plugins.dedupe_records import DedupeRecords
+from example_plugins.dedupe_steps import problem
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
@@ -151,8 +154,26 @@ def test_no_rows(dedupe: Callable[..., TaskRun], tmp_path: Path) -> None:
         (b"", {}, "empty"),
         (b"a,b\n1,2\n", {"keys": ["c"]}, "there is no column 'c'; there are: a, b"),
         (b"PAR1 but no more", {}, "cannot be read as parquet: No magic bytes"),
+        ("a,b\n1,2\n".encode("utf-16"), {}, "UTF-16, or no text; it must be UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16-be"), {}, "UTF-16, or no text; it must be UTF-8"),
+        ("a,b\n\u00e9,2\n\u00e8,3\n".encode("latin-1"), {}, "line 2: Invalid unicode"),
+        ("\u00e9,b\n1,2\n".encode("latin-1"), {}, "names are not UTF-8: convert"),
+        (b"a,b\n1\n2\n", {}, "no row can be read, the first in line 2: Expected Number"),
+        (b"a,b\n1,2\r\n3,4\n", {}, "lines end in different ways"),
+        (b"a,b\r\n1,2\r\n3,4\n", {}, "lines end in different ways"),
+        (b'a,b\n"1,2\n3,4\n', {}, "line 2 has a quotation mark that is not closed"),
+        (b'a,b\n1,2\n3,"4\n' + b"1,2\n" * 1_000_000, {}, "line 3 has a quotation mark"),
+        (b'a,"b\n1,2\n', {}, "names cannot be read: unexpected end of data"),
+        (b"\n\n", {}, "no line with the columns' names"),
+        (b"a" * 3_000_000 + b"\n1\n", {}, "cannot be read: field larger"),
+        (b"aaa," * 1_000_000 + b"\n1\n", {}, "longer than 2,097,152 characters"),
+        (b'\xef\xbb\xbf"a\nb",c\n1,2\n', {}, "remove the mark"),
     ],
-    ids=["empty", "key", "parquet"],
+    ids=[
+        *("empty", "key", "parquet", "utf-16", "no BOM", "latin-1", "latin-1 names", "all rows"),
+        *("mixed ends", "one LF", "open quote", "long open quote", "open name", "blank"),
+        *("long name", "long header", "BOM"),
+    ],
 )
 def test_what_people_can_mend(
     dedupe: Callable[..., TaskRun], content: bytes, config: dict[str, Any], reason: str
@@ -161,6 +182,73 @@ def test_what_people_can_mend(
     assert run.status is TaskStatus.FAILED
     assert reason in (run.error or "")
     assert "exit code" not in (run.error or "")
+    assert "\n" not in (run.error or "")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"a,a,A",
+        b",b,",
+        b',"",  ',
+        b'"a", b ,"c ""d"""',
+        b'5" disk,"x\ny",a_1',
+        b"#a,b,c",
+        b"\xef\xbb\xbfa,b,b",
+        b"column1,,it's",
+    ],
+)
+@pytest.mark.parametrize("rows", [b"1,2,3\n1,2,4\n", b""])
+def test_the_header_stays_as_it_is(
+    dedupe: Callable[..., TaskRun], header: bytes, rows: bytes
+) -> None:
+    run = dedupe(header + b"\n" + rows + rows)
+    assert output(run) == header + b"\n" + rows
+
+
+def test_names_that_are_numbered_can_be_keys(dedupe: Callable[..., TaskRun]) -> None:
+    text = b"a,a,A,\n1,2,3,4\n5,2,3,4\n1,6,3,4\n"
+    assert counts(dedupe(text, keys=["a_1", "A_2", "column3"])) == [3, 0, 2, 1]
+
+
+def test_empty_lines_before_the_header_and_comments(dedupe: Callable[..., TaskRun]) -> None:
+    assert output(dedupe(b"\r\n\r\na,b\r\n#1,2\r\n#1,2\r\n3,4")) == b'a,b\n"#1",2\n3,4\n'
+
+
+def test_a_row_too_long_fails_alone(dedupe: Callable[..., TaskRun]) -> None:
+    assert counts(dedupe(b"a,b\n" + b"x" * 3_000_000 + b",2\n1,2\n1,2\n")) == [3, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (duckdb.IOException("IO Error: Could not write: No space left on device"), "disk is full"),
+        (
+            duckdb.OutOfMemoryException(
+                "Out of Memory Error: failed to offload data block of size 256.0 KiB.\nThis limit"
+                " was set by the 'max_temp_directory_size' setting."
+            ),
+            "disk is full",
+        ),
+        (duckdb.OutOfMemoryException("Out of Memory Error: could not allocate"), "`memory_mb`"),
+        (duckdb.IOException("IO Error: Cannot open file: Permission denied"), "DuckDB cannot do"),
+    ],
+    ids=["full", "full spill", "memory", "other"],
+)
+def test_what_is_not_the_input_s_fault(error: duckdb.Error, reason: str) -> None:
+    plan = Plan.model_construct(source=Path("input.csv"), format="csv")
+    told = problem(error, plan)
+    assert reason in told
+    assert "cannot be read as" not in told
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    source = tmp_path / "input.csv"
+    source.write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(duckdb.Error) as caught:
+        duckdb.connect().execute("COPY (FROM range(1_000_000)) TO '/dev/full' (FORMAT csv)")
+    plan = Plan.model_construct(source=source, format="csv")
+    assert problem(caught.value, plan).startswith("the disk is full: make room")
 
 
 def lines(run: TaskRun, text: str) -> int:
