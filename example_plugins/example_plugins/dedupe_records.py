@@ -93,6 +93,7 @@ class DedupeRecords(DatahubPlugin):
         counts = split(plan, ctx)
         deduplicate(plan, ctx)
         unique = take_step("join", Order(plan=plan), ctx)["rows"]
+        ctx.progress(100)
         ctx.upload(plan.folder / "joined", f"{plan.source.stem}.unique.{plan.format}")
         return TaskResult(
             total_counts=counts["rows"] + counts["failed_rows"],
