@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,8 @@ def check_command(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
+    if junit is not None:
+        _see_that_it_can_be_written(junit)
     import_from_here(name)
     with own_stdout() as say:
         report = check_plugin(
@@ -118,8 +121,25 @@ def _as_text(report: Report) -> str:
     return f"{text.get().rstrip()}\n\n{report.summary}"
 
 
+def _see_that_it_can_be_written(path: Path) -> None:
+    """The rules take minutes: better now than when they are over."""
+    if path.exists() and not path.is_file():  # a pipe, say, whose reader would see its end
+        return
+    with _told_of(path):
+        is_new = not path.exists()
+        path.open("a").close()
+        if is_new:
+            path.unlink()
+
+
 def _write(path: Path, text: str) -> None:
-    try:
+    with _told_of(path):
         path.write_text(text, "utf-8")
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigurationError(f"--junit {path}: {error.strerror}") from None

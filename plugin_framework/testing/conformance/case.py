@@ -43,6 +43,7 @@ class Case:
         grow: Grow | None,
     ) -> None:
         self.stage = stage
+        self._before = len(stage.trials)
         self.ref: PluginRef = stage.engine.ref
         self.plugin: type[DatahubPlugin] = stage.plugin
         self.config: dict[str, Any] = dict(config)
@@ -65,6 +66,11 @@ class Case:
             if found[sample].completed and not self.given:
                 break
         return found
+
+    @property
+    def made(self) -> list[Trial]:
+        """All runs that have been made so far."""
+        return self.stage.trials[self._before :]
 
     @property
     def sample(self) -> Path:

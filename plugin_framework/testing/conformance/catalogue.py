@@ -1,4 +1,4 @@
-"""All rules, in the order in which they are tried: the cheap ones first."""
+"""All rules, in the order in which they are tried: last those that look at the runs of all."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ RULES = (
         "Its config has a JSON Schema, and takes its own values",
         "The form is drawn from the schema; a default that does not validate fails every task that"
         " was configured with the form.",
-        "Use types that pydantic can put as a JSON Schema, and defaults within their own bounds.",
+        "Use types that pydantic can put as a JSON Schema, defaults within their own bounds, and"
+        " Field(title=...) for what the form is to call each field.",
         judging_work.config_schema,
     ),
     Rule(
@@ -50,7 +51,8 @@ RULES = (
         "progress",
         "It says how far it is",
         "A task that stays at 0 % looks as if it hung, and is cancelled by people.",
-        "Iterate with ctx.track(), or call ctx.progress() with a percentage that rises to 100.",
+        "Iterate with ctx.track(), or call ctx.progress() with a percentage that rises to 100 at"
+        " the end of the work: the framework sees to downloads and uploads.",
         judging_work.progress,
     ),
     Rule(
@@ -102,11 +104,27 @@ RULES = (
         judging_control.hostile_file_names,
     ),
     Rule(
+        "memory",
+        "Its memory does not grow with the input",
+        "The largest input decides how large a machine must be, and one that is larger still kills"
+        " the task.",
+        "Read and write in blocks: iterate over the open file, use ctx.open_input().",
+        judging_work.memory,
+    ),
+    Rule(
+        "huge-input",
+        "A huge input completes, or is refused in words",
+        "A crash at the end of hours of work tells nobody what to do.",
+        "Read in blocks, or look at the input's size first, and raise PluginError.",
+        judging_work.huge_input,
+    ),
+    Rule(
         "stays-in-work-dir",
         "It writes only where it may",
         "Tasks run side by side, and in containers that cannot be written to; what is left"
         " elsewhere fills the disk.",
-        "Write to ctx.work_dir, or to temporary files that are removed before process returns.",
+        "Write to ctx.work_dir, or to temporary files that are removed before process returns; keep"
+        " for later runs only what a cache folder is for.",
         judging_tidiness.stays_in_work_dir,
     ),
     Rule(
@@ -124,21 +142,6 @@ RULES = (
         " without warning.",
         "Start commands with ctx.run(), and pools of processes in a `with` block.",
         judging_tidiness.no_orphan,
-    ),
-    Rule(
-        "memory",
-        "Its memory does not grow with the input",
-        "The largest input decides how large a machine must be, and one that is larger still kills"
-        " the task.",
-        "Read and write in blocks: iterate over the open file, use ctx.open_input().",
-        judging_work.memory,
-    ),
-    Rule(
-        "huge-input",
-        "A huge input completes, or is refused in words",
-        "A crash at the end of hours of work tells nobody what to do.",
-        "Read in blocks, or look at the input's size first, and raise PluginError.",
-        judging_work.huge_input,
     ),
 )
 

@@ -39,7 +39,30 @@ def cancel(case: Case) -> str:
         )
     if trial.hook_failures:
         raise Broken(f"a hook failed after the cancel: {trial.hook_failures[0]}")
+    _cancel_between(case)
     return f"ended {trial.seconds_after('operator'):.1f} s after it"
+
+
+def _cancel_between(case: Case) -> None:
+    """Where it goes long without a checkpoint, a cancel in that time is heard, too."""
+    returned = case.plain.fact("returned")
+    if returned is None or returned["gap"] < case.stage.grace:
+        return
+    after = returned["gap_after"]
+    trial = case.stage.run(case.sample, case.config, hold_at=after, meanwhile=_cancel_when_passed)
+    where = f"checkpoint {after}" if after else "its start"
+    if trial.seconds_after("operator") >= case.stage.grace:
+        raise Broken(
+            f"cancelled after {where}, from which it takes {returned['gap']:.1f} s to the next, it"
+            f" did not end within {case.stage.grace:g} s, and was killed"
+        )
+
+
+def _cancel_when_passed(live: Live) -> None:
+    if live.is_held():
+        live.let_go()
+        live.has_passed()
+        live.ask(TaskStatus.CANCELLED)
 
 
 def _need_checkpoint(case: Case, trial: Trial) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -35,8 +36,9 @@ class Live:
 
     def order(self, hold_at: int | None) -> None:
         """Say where the next attempt is to be held; what the last one saw is forgotten."""
-        for place in ("cwd", "tmp"):
-            (self.folder / place).mkdir(parents=True, exist_ok=True)
+        for place in ("cwd", "tmp", "home"):
+            shutil.rmtree(self.folder / place, ignore_errors=True)
+            (self.folder / place).mkdir(parents=True)
         (self.folder / "facts.jsonl").unlink(missing_ok=True)
         orders = {"hold_at": hold_at, "secret": self._canary}
         (self.folder / "orders.json").write_text(json.dumps(orders), "utf-8")
@@ -59,12 +61,16 @@ class Live:
     def left(self) -> list[str]:
         """The files in the folders that should be empty when the task is over."""
         kinds = {"cwd": "in the current folder", "tmp": "among the temporary files"}
-        return [
+        found = [
             f"{path.name} {told}"
             for kind, told in kinds.items()
             if (self.folder / kind).is_dir()
             for path in sorted((self.folder / kind).iterdir())
         ]
+        # Libraries make folders there as they are loaded. The cache is a link elsewhere.
+        home = self.folder / "home"
+        files = sorted(path.relative_to(home) for path in home.rglob("*") if not path.is_dir())
+        return [*found, *(f"{path} in the home folder" for path in files)]
 
     @property
     def status(self) -> TaskStatus:
@@ -79,6 +85,12 @@ class Live:
 
         wait_until(lambda: held() or self.status.is_final or unless())
         return held()
+
+    def has_passed(self) -> bool:
+        """Wait until the task is past the checkpoint at which it was held."""
+        return wait_until(
+            lambda: self.status.is_final or any(fact["fact"] == "passed" for fact in self.facts)
+        )
 
     def is_gone(self) -> bool:
         """Wait until the plugin's process has ended; False if it does not."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import site
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ MARK = "CONFORMANCE_RUN"
 
 SECRET = "CONFORMANCE_SECRET"  # noqa: S105 - the variable's name
 """The environment variable that holds what no plugin may tell."""
+
+ORDERS = "orders.json"
 
 HOLD_SECONDS = 60.0
 STEP_SECONDS = 0.005
@@ -56,6 +60,39 @@ def folder_beside(work_dir: Path) -> Path:
     return work_dir.parents[1] / "conformance" / work_dir.name
 
 
+def home_of(folder: Path) -> dict[str, str]:
+    """The variables that make ``folder`` the place of the user's files.
+
+    All runs share a cache: what libraries keep there takes seconds to make.
+    """
+    home, cache = folder / "home", folder.parent / "cache"
+    cache.mkdir(exist_ok=True)
+    (home / ".cache").symlink_to(cache)
+    return {
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(cache),
+        "XDG_CONFIG_HOME": str(home / ".config"),
+        "XDG_DATA_HOME": str(home / ".local" / "share"),
+        "XDG_STATE_HOME": str(home / ".local" / "state"),
+        # What was installed for the user alone is still found.
+        "PYTHONUSERBASE": site.getuserbase(),
+    }
+
+
+@contextmanager
+def at_home(folder: Path) -> Iterator[None]:
+    """Have what runs in this process find the user's files in ``folder`` meanwhile."""
+    variables = home_of(folder)
+    before = {name: os.environ[name] for name in variables if name in os.environ}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
+        os.environ.update(before)
+
+
 class Probe:
     """Watches the hooks of one task."""
 
@@ -66,7 +103,7 @@ class Probe:
     def on_start(self, ctx: TaskContext[Any]) -> Wrapper:
         """Take the orders, and move to the folders that the task may use."""
         folder = folder_beside(ctx.work_dir)
-        if folder.is_dir():
+        if (folder / ORDERS).is_file():
             self._task = Watched(ctx, folder)
             self._task.begin()
         with self._seen():
@@ -114,14 +151,16 @@ class Watched:
     def __init__(self, ctx: TaskContext[Any], folder: Path) -> None:
         self._ctx = ctx
         self._folder = folder
-        orders = json.loads((folder / "orders.json").read_text("utf-8"))
+        orders = json.loads((folder / ORDERS).read_text("utf-8"))
         self._hold_at: int | None = orders["hold_at"]
         self._secret: str = orders["secret"]
         self._numbers = itertools.count(1)
         # Figures only: what is looked at here must not show in the plugin's memory.
         self._told = 0
-        self._percent = self._highest = 0.0
+        self._percent = self._first = self._highest = 0.0
         self._fell = False
+        self._last = self._gap = 0.0
+        self._gap_after = 0
 
     def begin(self) -> None:
         """Move to folders of the task's own, and watch what is written elsewhere."""
@@ -131,7 +170,11 @@ class Watched:
         os.chdir(self._folder / "cwd")
         os.environ["TMPDIR"] = str(self._folder / "tmp")
         tempfile.tempdir = None
-        allowed = (self._ctx.work_dir, self._folder / "tmp", self._folder / "facts.jsonl")
+        # A library that was loaded before may know the user's own cache.
+        caches = (platformdirs.user_cache_path(), self._folder.parent / "cache")
+        os.environ.update(home_of(self._folder))
+        own = ("tmp", "facts.jsonl", "home/.config")
+        allowed = (self._ctx.work_dir, *caches, *(self._folder / name for name in own))
         sys.addaudithook(Auditor(allowed, lambda path: self.note("wrote", path=path)))
         self.note("began", pid=os.getpid())
 
@@ -142,6 +185,8 @@ class Watched:
         ctx.progress = self._noting(ctx.progress)  # type: ignore[method-assign, assignment]  # this task's
         if self._hold_at == 0:
             self._hold()
+            self.note("passed")
+        self._last = time.monotonic()
 
     def note(self, fact: str, **detail: Any) -> None:
         """Write a line; whole, whichever process or thread writes at the same time."""
@@ -154,9 +199,14 @@ class Watched:
 
     def counted(self) -> dict[str, Any]:
         """What ``process`` did, in figures."""
+        checkpoints = next(self._numbers) - 1
+        self._measure(checkpoints)
         return {
-            "checkpoints": next(self._numbers) - 1,
+            "checkpoints": checkpoints,
+            "gap": self._gap,
+            "gap_after": self._gap_after,
             "progress": self._told,
+            "first": self._first,
             "highest": self._highest,
             "fell": self._fell,
         }
@@ -167,16 +217,29 @@ class Watched:
         numbers, hold_at = self._numbers, self._hold_at
 
         def checkpoint(*args: Any, **kwargs: Any) -> None:
-            if next(numbers) == hold_at:
+            number = next(numbers)
+            self._measure(number - 1)
+            if number == hold_at:
                 self._hold()
             real(*args, **kwargs)
+            if number == hold_at:
+                self.note("passed")
+            self._last = time.monotonic()
 
         return checkpoint
+
+    def _measure(self, number: int) -> None:
+        """See how long it is since the checkpoint of that number."""
+        gap = time.monotonic() - self._last
+        if gap > self._gap:
+            self._gap, self._gap_after = gap, number
 
     def _noting(self, real: Callable[[float], None]) -> Callable[[float], None]:
         def progress(percent: float) -> None:
             real(percent)
             self._told += 1
+            if self._told == 1:
+                self._first = percent
             if percent < self._percent:
                 self._fell = True
             elif percent > self._highest:
@@ -199,9 +262,7 @@ class Auditor:
     """Hears of every file that Python code writes, and tells of those that are not ``allowed``."""
 
     def __init__(self, allowed: tuple[Path, ...], tell: Callable[[str], None]) -> None:
-        # What libraries keep for the user, whatever program they are used in.
-        homes = (platformdirs.user_cache_path(), platformdirs.user_config_path())
-        places = (*allowed, *homes, Path("/dev"), Path("/proc"))
+        places = (*allowed, Path("/dev"), Path("/proc"))
         self._allowed = tuple(os.path.realpath(place) for place in places)
         self._told: set[str] = set()
         self._tell = tell

@@ -35,3 +35,8 @@ class Rule:
     why: str
     mend: str
     judge: Callable[[Case], str]
+
+
+def counted(number: int, thing: str) -> str:
+    """How many there are, in words."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
-import shutil
 import signal
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from plugin_framework.plugin.base import DatahubPlugin
 from plugin_framework.testing.conformance import processes
 from plugin_framework.testing.conformance.attempt import KEY, Place, start_attempt
 from plugin_framework.testing.conformance.live import Live
-from plugin_framework.testing.conformance.probe import MARK
+from plugin_framework.testing.conformance.probe import MARK, ORDERS, at_home
 from plugin_framework.testing.conformance.trial import Line, Trial
 
 GRACE_SECONDS = 10.0
@@ -69,6 +68,7 @@ class Stage:
         self._token = secrets.token_hex(4)
         self._numbers = itertools.count(1)
         self._made = ExitStack()
+        self.trials: list[Trial] = []
         self.plugin: type[DatahubPlugin]
         self.folder: Path
         self.engine: LocalEngine
@@ -132,9 +132,12 @@ class Stage:
     def run_in_a_thread(self, source: Path, config: Mapping[str, Any]) -> Trial:
         """Run it in a thread of this process, without a probe."""
         live = self._create(source, None, None)
-        shutil.rmtree(live.folder)
+        (live.folder / ORDERS).unlink()
         settings = self._place.settings("thread")
-        with LocalEngine(self._plugin, settings, beside=self.engine) as engine:
+        with (
+            at_home(live.folder),
+            LocalEngine(self._plugin, settings, beside=self.engine) as engine,
+        ):
             run = engine.run(live.subtask_id, config=config)
             return self._observed(live, run, lambda _live: None, measure=False)
 
@@ -187,7 +190,7 @@ class Stage:
                 overdue = self._wait(future, run, look, step)
                 outcome = future.result()
             look()
-        return Trial(
+        trial = Trial(
             input=live.input,
             outcome=outcome,
             events=events,
@@ -202,6 +205,8 @@ class Stage:
             left=live.left,
             seen=live.seen,
         )
+        self.trials.append(trial)
+        return trial
 
     def _wait(
         self, future: Future[TaskOutcome], run: Run, look: Callable[[], None], step: float

@@ -37,6 +37,15 @@ class PluginConformance:
     grace: ClassVar[float] = GRACE_SECONDS
     limit: ClassVar[float] = TRIAL_SECONDS
 
+    def __init_subclass__(cls) -> None:
+        """See that what pytest is about to collect has a plugin."""
+        super().__init_subclass__()
+        collected = cls.__name__.startswith("Test") and getattr(cls, "__test__", True)
+        if collected and not hasattr(cls, "plugin"):
+            raise pytest.Collector.CollectError(
+                f"{cls.__name__} says no plugin to try: write `plugin = MyPlugin` in it"
+            )
+
     @classmethod
     def grow(cls, sample: Path, size: int, folder: Path) -> Path | None:
         """Make an input of about ``size`` bytes out of a sample, in ``folder``.
@@ -105,6 +114,14 @@ class PluginConformance:
         """What the input is called makes no difference."""
         _keeps("hostile-names", case)
 
+    def test_memory(self, case: Case) -> None:
+        """Its memory does not grow with the input."""
+        _keeps("memory", case)
+
+    def test_huge_input(self, case: Case) -> None:
+        """A huge input completes, or is refused in words."""
+        _keeps("huge-input", case)
+
     def test_stays_in_work_dir(self, case: Case) -> None:
         """It writes only where it may."""
         _keeps("stays-in-work-dir", case)
@@ -116,14 +133,6 @@ class PluginConformance:
     def test_no_orphan(self, case: Case) -> None:
         """No process outlives its work."""
         _keeps("no-orphan", case)
-
-    def test_memory(self, case: Case) -> None:
-        """Its memory does not grow with the input."""
-        _keeps("memory", case)
-
-    def test_huge_input(self, case: Case) -> None:
-        """A huge input completes, or is refused in words."""
-        _keeps("huge-input", case)
 
 
 def _keeps(rule_id: str, case: Case) -> None:

@@ -65,6 +65,11 @@ class Trial:
         return self.outcome.status is TaskStatus.FAILED and bool(raised and raised["clean"])
 
     @property
+    def broken_off(self) -> bool:
+        """Whether its process ended before it could clear away."""
+        return bool(self.facts) and self.fact("finished") is None
+
+    @property
     def ended(self) -> str:
         """How it ended, in one line."""
         if self.overdue:

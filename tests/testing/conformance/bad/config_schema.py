@@ -8,4 +8,4 @@ class Bad(Lines):
     """Has a default that its own bounds refuse."""
 
     class Config(PluginConfig):
-        least: int = Field(0, ge=1)
+        least: int = Field(0, ge=1, title="Least")
