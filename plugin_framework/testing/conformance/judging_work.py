@@ -27,6 +27,9 @@ MOST_GROWTH = 0.25
 WHOLE = 99.0
 """Percent that progress is to come to: what is rounded may not come to more."""
 
+BEFORE_UPLOADS = 90.0
+"""Percent that it is to come to where outputs follow: sending them may be kept a tenth of it."""
+
 _COUNTS = ("total_counts", "success_counts", "failed_counts")
 
 
@@ -123,7 +126,7 @@ def progress(case: Case) -> str:
         raise Broken("progress falls back; it is to rise from 0 to 100")
     if 0 < facts["highest"] <= 1:
         raise Broken(f"progress ends at {facts['highest']:g}: it is in percent, from 0 to 100")
-    if facts["highest"] < WHOLE:
+    if facts["highest"] < (BEFORE_UPLOADS if case.plain.outputs else WHOLE):
         raise Broken(f"progress ends at {facts['highest']:g} %; the work is done at 100")
     if facts["first"] == facts["highest"] and (facts["progress"] > 1 or facts["checkpoints"] > 1):
         raise Broken(f"progress does not move: told {times}, always {facts['highest']:g} %")
