@@ -34,7 +34,7 @@ browser: ## the browser that pages are tried in (Debian's Chromium)
 	@command -v chromium >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --no-install-recommends chromium fonts-dejavu-core; }
 
 unit: setup browser tools ## all tests
-	$(BIN)/pytest -q -n 3 --dist loadfile --durations 15
+	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations 15
 
 test: lint unit ## lint and all tests: what CI runs
 
