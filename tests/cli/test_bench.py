@@ -13,6 +13,7 @@ import pytest
 
 from tests.cli.calling import Ended, call
 from tests.cli.running import Running, until
+from tests.free_ports import free_port
 from tests.service.calling import SIGNED, ServiceProcess
 
 BENCH = ("emulator", "bench")
@@ -32,8 +33,7 @@ class Deadly(DatahubPlugin):
 @pytest.fixture(scope="module")
 def datahub_port() -> str:
     """Where the service reports to while it is measured."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return str(server.getsockname()[1])
+    return str(free_port())
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +121,7 @@ def test_a_service_that_dies_is_said_to_have(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line(given: tuple[str, ...], problem: str, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
-    ended = call(*BENCH, *given, "--port", port, cwd=tmp_path)
+    ended = call(*BENCH, *given, "--port", str(free_port()), cwd=tmp_path)
     assert ended.code == 2
     *_, line = ended.problems
     assert problem in line

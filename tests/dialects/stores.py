@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import random
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -18,6 +16,7 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped] # untyped
 
 from tests.dialects.signers import Account, s3_client
+from tests.free_ports import free_ports
 
 START_SECONDS: Final = 90
 LOOPBACK: Final = "0100007F"
@@ -93,21 +92,6 @@ def juicefs(folder: Path) -> Iterator[RunningStore]:
 
 
 STORES: Final[Mapping[str, Callable[[Path], Any]]] = {"seaweedfs": seaweedfs, "juicefs": juicefs}
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, below those that outgoing connections are given.
-
-    A store that starts makes many of those, and would now and then take a port of its own.
-    """
-    found: list[int] = []
-    with ExitStack() as stack:
-        while len(found) < count:
-            port = random.randrange(10_000, 32_000)
-            with suppress(OSError):
-                stack.enter_context(socket.create_server(("127.0.0.1", port)))
-                found.append(port)
-    return found
 
 
 def listening_addresses(pid: int) -> set[str]:

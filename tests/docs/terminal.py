@@ -18,6 +18,7 @@ class Terminal:
     """One bash for a whole page, so that variables, folders and background jobs last."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self.site = folder / ".site"
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         kept = {k: v for k, v in os.environ.items() if not k.startswith("DATAHUB_")}
@@ -52,6 +53,8 @@ class Terminal:
     ) -> None:
         os.killpg(self._bash.pid, signal.SIGKILL)
         self._bash.communicate()
+        for log in self._folder.glob("*.log") if error else ():
+            sys.stdout.write(f"{log.name}:\n{log.read_text()}\n")
 
     def type(self, command: str) -> tuple[str, int]:
         """Run a command to its end; returns what it printed and its exit code."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import tomllib
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ import pytest
 from tests.docs.fragments import CHECKS
 from tests.docs.markdown import PAGES, ROOT, Block, blocks
 from tests.docs.terminal import Terminal, matches
+from tests.free_ports import free_ports
 
 SHOWN_ONLY = frozenset({"text"})
 # These set up the reader's machine; that they work is what a run of these tests shows.
@@ -36,7 +35,7 @@ PORTS = ("8765", "8766")
     "page", [page for page in PAGES if blocks(page)], ids=lambda page: str(page.relative_to(ROOT))
 )
 def test_every_block_of_the_page_runs(page: Path, tmp_path: Path) -> None:
-    ports = _free_ports()
+    ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
     with Terminal(tmp_path) as terminal:
         for block in blocks(page):
             text = re.sub("|".join(PORTS), lambda shown: ports[shown[0]], block.text)
@@ -50,14 +49,6 @@ def test_no_block_is_overlooked(page: Path) -> None:
     fences = re.findall(r"^\s*(?:```|~~~)", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(fences) == 2 * len(blocks(page))
     assert [block.line for block in blocks(page) if not block.language] == []
-
-
-def _free_ports() -> dict[str, str]:
-    """One for each that the pages show."""
-    with ExitStack() as held:
-        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
-        free = [str(server.getsockname()[1]) for server in servers]
-    return dict(zip(PORTS, free, strict=True))
 
 
 def _run(block: Block, folder: Path, terminal: Terminal, where: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 
 from tests.docs.markdown import ROOT, blocks
+from tests.free_ports import free_port
 
 DEADLINE = 110.0
 
@@ -20,8 +20,7 @@ DEADLINE = 110.0
 def test_the_local_datahub_goes_on_with_what_is_there_and_ends_quietly(tmp_path: Path) -> None:
     page = ROOT / "docs" / "tutorial" / "first-plugin.md"
     (program,) = [block.text for block in blocks(page) if block.file_name == "local_datahub.py"]
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     (tmp_path / "local_datahub.py").write_text(program.replace("8765", str(port)), encoding="utf-8")
     (tmp_path / "cats.txt").touch()
     assert [_until_it_is_interrupted(tmp_path, port) for _ in range(2)] == [(0, "")] * 2

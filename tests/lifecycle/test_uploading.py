@@ -56,12 +56,17 @@ class Meeting:
 
 
 class Datahub:
-    """Takes any number of files into ``storage``; ``refused`` is a name that it does not take."""
+    """Takes any number of files into ``storage``; ``refused`` is a name that it does not take.
+
+    Files of the names in ``held`` begin when ``go`` is set.
+    """
 
     def __init__(self, storage: StorageServer) -> None:
         self.storage = storage
         self.inits = Meeting(2 * WIDTH)
         self.refused = ""
+        self.held: frozenset[str] = frozenset()
+        self.go = threading.Event()
         self.server = ScriptedServer(then=self._answer)
 
     def _answer(self, exchange: Exchange) -> bool:
@@ -72,6 +77,8 @@ class Datahub:
         name = request.json["file_name"]
         if name == self.refused:
             return envelope(1, "no such thing")(exchange)
+        if name in self.held:
+            self.go.wait(20)
         url = f"{self.storage.url}/{name}?X-Amz-Signature=SECRET"
         return ok({"upload_id": name, "part_upload_urls": [url]})(exchange)
 
@@ -152,9 +159,13 @@ def test_files_overlap_over_kept_connections(
 def test_the_first_error_ends_it_and_names_its_file(
     uploads: Uploads, datahub: Datahub, storage: StorageServer, folder: Path, owner: Owner
 ) -> None:
-    storage.script("PUT", "/file-09", refuses(403, "SignatureDoesNotMatch"))
-    for number in range(10, FILES):  # else a busy machine stores them before it is refused
-        storage.script("PUT", f"/file-{number:02}", stalls)
+    datahub.held = frozenset(f"file-{number:02}" for number in range(10, FILES))
+
+    def refused(dialogue: Dialogue) -> None:
+        refuses(403, "SignatureDoesNotMatch")(dialogue)
+        datahub.go.set()
+
+    storage.script("PUT", "/file-09", refused)
     with pytest.raises(StorageError, match=r"file-09.*SignatureDoesNotMatch") as caught:
         uploads.rest(folder, lambda _share: None, check=owner.check)
     assert "SECRET" not in str(caught.value)

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import signal
-import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.free_ports import free_port
 from tests.service.calling import ServiceProcess
 from tests.service.hub import Hub
 from tests.service.test_control import begun, waits
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 def test_kill_9_amid_calls_loses_nothing_that_was_accepted(hub: Hub, tmp_path: Path) -> None:

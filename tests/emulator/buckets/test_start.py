@@ -13,8 +13,9 @@ from plugin_framework.emulator import Emulator
 from plugin_framework.emulator.buckets import BucketAddress, check_bucket
 from plugin_framework.errors import ConfigurationError
 from tests.cli.calling import PROJECT, call
-from tests.dialects.stores import RunningStore, free_ports
+from tests.dialects.stores import RunningStore
 from tests.emulator.buckets.conftest import variables
+from tests.free_ports import free_port
 
 SECRET = "another-secret-that-is-nobody's"
 ANY = {
@@ -80,7 +81,7 @@ def problem_of_command(folder: Path, endpoint: str, env: dict[str, str]) -> str:
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     env = {**ANY, "DATAHUB_LOG_LEVEL": "DEBUG"}
     said = problem_of_command(tmp_path, endpoint, env)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from plugin_framework.emulator import Emulator
 from plugin_framework.protocol.models import TaskStatus
 from tests.emulator.calling import MIB, eventually
 from tests.emulator.local_api.calling import Local
+from tests.free_ports import free_port
 
 PROGRAM = Path(__file__).with_name("flask_service.py")
 KEY, SECRET = "foreign-key", "foreign secret"
@@ -40,11 +40,6 @@ def flask(datahub: str, port: int, **env: str) -> Iterator[subprocess.Popen[str]
             yield process
         finally:
             process.kill()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 class Driven:
