@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-import threading
 import time
 import urllib.request
 from collections.abc import Callable
@@ -34,6 +33,7 @@ from plugin_framework.transfer.exchange import (
     Sink,
     Throttle,
 )
+from plugin_framework.transfer.reactor import Reactors
 
 BUFFER = 512 * 1024
 """Bytes that pass at once: more than this was no faster, and costs memory for each connection."""
@@ -92,9 +92,8 @@ class Engine:
         self._guard = Guard(self.options.allowed_hosts, self.options.allow_private)
         self._throttle = Throttle(self.options.bandwidth) if self.options.bandwidth else None
         self._trust = _trust(self.options.ca_bundle)
-        self._idle: list[Any] = []
+        self._reactors = Reactors()
         self._resolved: dict[str, tuple[float, tuple[str, ...]]] = {}
-        self._lock = threading.Lock()
 
     def put(
         self,
@@ -158,10 +157,7 @@ class Engine:
 
     def close(self) -> None:
         """Close the kept connections."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for curl in idle:
-            curl.close()
+        self._reactors.close()
 
     def _follow(
         self,
@@ -192,7 +188,7 @@ class Engine:
         _check_signed_headers(url, headers)
         proxy = self._proxy(endpoint)
         addresses = self._addresses(endpoint, proxied=bool(proxy))
-        curl = self._take()
+        curl = pycurl.Curl()
         body = exchange.gathering()
         try:
             self._set_up(curl, exchange)
@@ -202,13 +198,7 @@ class Engine:
             prepare(curl, exchange)
             return self._perform(curl, exchange, body, endpoint, url, proxy)
         finally:
-            curl.reset()  # lets go of the callbacks; connections stay
-            with self._lock:
-                self._idle.append(curl)
-
-    def _take(self) -> Any:
-        with self._lock:
-            return self._idle.pop() if self._idle else pycurl.Curl()
+            curl.close()  # connections stay
 
     def _set_up(self, curl: Any, exchange: Exchange) -> None:
         options = self.options
@@ -266,7 +256,7 @@ class Engine:
         proxy: str,
     ) -> Answer:
         try:
-            curl.perform()
+            self._reactors.perform(curl, exchange.abort)
         except pycurl.error as error:
             body.flush()  # what has come is good, whatever became of the rest
             code, reason = error.args
