@@ -176,7 +176,7 @@ class _Reactor:
 
     def _end(self, transfer: _Transfer, failure: Exception | None) -> None:
         del self._under_way[transfer.curl]
-        with suppress(pycurl.error):  # it may not have begun
+        with suppress(Exception):  # it may not have begun
             self._multi.remove_handle(transfer.curl)
         transfer.failure = failure
         transfer.done.set()

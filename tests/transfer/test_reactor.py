@@ -1,0 +1,134 @@
+"""A few threads make all transfers; each of these ends, however the others go."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from plugin_framework.transfer.engine import AbortedError, Engine, EngineOptions
+from plugin_framework.transfer.reactor import MOST_THREADS, Reactors
+from tests.transfer.storage_server import Dialogue, StorageServer, Stored, Zeros, stalls
+from tests.transfer.test_engine import Collector, never
+
+AT_ONCE = 12
+OPTIONS = EngineOptions(allow_private=True, connect_timeout=60)
+
+
+@pytest.fixture
+def storage() -> Iterator[StorageServer]:
+    with StorageServer() as server:
+        server.objects["/object"] = Stored(Zeros(100_000))
+        yield server
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    with closing(Engine(OPTIONS)) as engine:
+        yield engine
+
+
+def of_transfers() -> set[threading.Thread]:
+    return {each for each in threading.enumerate() if each.name == "transfers"}
+
+
+def test_many_at_once_share_few_threads_which_end_with_the_engine(storage: StorageServer) -> None:
+    before = of_transfers()
+    meeting = threading.Barrier(AT_ONCE)
+
+    def together(dialogue: Dialogue) -> None:
+        meeting.wait(20)
+        dialogue.serve()
+
+    storage.script("GET", "", *[together] * AT_ONCE)
+    engine = Engine(OPTIONS)
+    sinks = [Collector() for _ in range(AT_ONCE)]
+
+    def fetch(sink: Collector) -> None:
+        engine.get(f"{storage.url}/object", sink=sink, abort=never)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(fetch, sinks))
+    assert [sink.data for sink in sinks] == [bytes(100_000)] * AT_ONCE
+    threads = of_transfers() - before
+    assert 0 < len(threads) <= MOST_THREADS
+    engine.close()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_an_engine_that_was_closed_lets_what_is_under_way_end_and_can_be_used_again(
+    storage: StorageServer, engine: Engine
+) -> None:
+    reached, go = threading.Event(), threading.Event()
+
+    def held(dialogue: Dialogue) -> None:
+        reached.set()
+        go.wait(20)
+        dialogue.serve()
+
+    storage.script("GET", "/object", held)
+    first, second = Collector(), Collector()
+
+    def fetch(sink: Collector) -> None:
+        engine.get(f"{storage.url}/object", sink=sink, abort=never)
+
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(fetch, first)
+        assert reached.wait(20)
+        engine.close()
+        fetch(second)
+        go.set()
+        under_way.result(20)
+    assert first.data == second.data == bytes(100_000)
+    assert len({request.peer for request in storage.requests}) == 2
+
+
+def test_one_that_does_not_connect_can_be_stopped(engine: Engine) -> None:
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as pool:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/object"
+        transfer = pool.submit(engine.get, url, sink=Collector(), abort=stop.is_set)
+        taken, _ = silent.accept()
+        with taken:
+            assert taken.recv(1)  # it waits for the answer to its TLS hello
+            stop.set()
+            with pytest.raises(AbortedError):
+                transfer.result(20)
+
+
+def test_what_the_waiting_thread_raises_ends_its_transfer_and_no_other(
+    storage: StorageServer, engine: Engine
+) -> None:
+    storage.script("GET", "/stalled", stalls)
+    storage.objects["/stalled"] = storage.objects["/object"]
+
+    def interrupted() -> bool:
+        if threading.current_thread() is waiting:
+            raise KeyboardInterrupt
+        return False
+
+    def fetch() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            engine.get(f"{storage.url}/stalled", sink=Collector(), abort=interrupted)
+
+    waiting = threading.Thread(target=fetch)
+    waiting.start()
+    assert storage.stalled.wait(20)
+    sink = Collector()
+    engine.get(f"{storage.url}/object", sink=sink, abort=never)
+    waiting.join(20)
+    assert not waiting.is_alive()
+    assert sink.data == bytes(100_000)
+
+
+def test_a_failure_of_the_thread_itself_reaches_those_who_wait() -> None:
+    with closing(Reactors()) as reactors:
+        for _ in range(2):
+            with pytest.raises(TypeError):
+                reactors.perform(object(), never)
