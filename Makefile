@@ -4,10 +4,10 @@ BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test lint unit browser tools bench docs site lock clean
+.PHONY: help setup demo test lint unit browser tools cluster-tools test-cluster bench docs site lock clean
 
 help: ## what there is to make
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 setup: .venv/.ready ## make the virtual environment
 
@@ -33,8 +33,15 @@ tools: ## command-line tools that example plugins wrap (Debian's poppler-utils)
 browser: ## the browser that pages are tried in (Debian's Chromium)
 	@command -v chromium >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --no-install-recommends chromium fonts-dejavu-core; }
 
-unit: setup browser tools ## all tests
-	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations 15
+cluster-tools: ## the servers that tests of many machines start (Debian's RabbitMQ, Redis, PostgreSQL)
+	@PATH="$$PATH:/usr/sbin"; command -v rabbitmq-server >/dev/null && command -v redis-server >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
+		|| { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --no-install-recommends rabbitmq-server redis-server postgresql iproute2; }
+
+unit: setup browser tools cluster-tools ## all tests but those that take a cluster for long
+	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations 15 -m "not cluster"
+
+test-cluster: setup cluster-tools ## all tests of many machines
+	$(BIN)/pytest -q --durations 15 tests/engines tests/cluster
 
 test: lint unit ## lint and all tests: what CI runs
 

@@ -81,7 +81,10 @@ def test_each_error_class_has_a_code(kind: type[DatahubError]) -> None:
 
 def test_only_groups_of_errors_share_the_code_of_what_they_derive_from() -> None:
     without = {kind.__name__ for kind in KINDS if "code" not in vars(kind)}
-    assert without == {"RetryableError", "FinalError", "TaskCancelled"}
+    assert without == {
+        *("RetryableError", "FinalError", "TaskCancelled"),
+        *("ClusterError", "ClusterConfigurationError"),
+    }
 
 
 def test_a_finer_code_can_be_given_where_an_error_is_raised() -> None:

@@ -44,6 +44,9 @@ class Journal:
         JournalError: at opening and at every call, when the file cannot be read or written.
     """
 
+    shared: bool = False
+    """Whether other machines know what it keeps; see ``lifecycle.supervisor.RunJournal``."""
+
     def __init__(self, path: Path) -> None:
         self._db = Database(path)
         self.uploads: UploadLog = UploadLog(self._db)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from plugin_framework.isolation.process import WorkerExit
 from plugin_framework.isolation.session import TaskHost
-from plugin_framework.journal.journal import Journal
+from plugin_framework.journal.journal import Journal, Report
+from plugin_framework.journal.timeline import Timeline
+from plugin_framework.journal.uploads import KeptPart, KeptUpload, Output
 from plugin_framework.lifecycle.clock import REAL, Clock
 from plugin_framework.lifecycle.heartbeat import Ticking
 from plugin_framework.lifecycle.polling import Polls
@@ -45,6 +47,107 @@ class Observer(Protocol):
 
     def close(self) -> None:
         """Call what is queued, and stop."""
+
+
+class RunUploads(Protocol):
+    """What a run keeps of its uploads; see ``journal.uploads.UploadLog``."""
+
+    def outputs(self, subtask_id: str) -> list[Output]:
+        """All files of a subtask that are in storage."""
+
+    def find(self, subtask_id: str, name: str) -> KeptUpload | None:
+        """The last upload of that name."""
+
+    def begin(
+        self,
+        subtask_id: str,
+        name: str,
+        *,
+        upload_id: str,
+        size: int,
+        chunk: int,
+        part_size: int = 0,
+        urls: Sequence[str],
+    ) -> None:
+        """Note a new upload."""
+
+    def keep(
+        self,
+        subtask_id: str,
+        name: str,
+        upload_id: str,
+        index: int,
+        part: KeptPart,
+        *,
+        several: bool,
+    ) -> None:
+        """Note that a part is stored."""
+
+    def complete(self, subtask_id: str, output: Output, upload_id: str, *, durable: bool) -> None:
+        """List an output that is complete."""
+
+    def forget(self, subtask_id: str) -> None:
+        """The subtask has ended."""
+
+
+class RunJournal(Protocol):
+    """What a run keeps, so that it survives a crash; see ``journal.journal.Journal``.
+
+    ``shared``: it is kept for other machines, too, so that what it says of earlier attempts holds
+    though their files are not here.
+    """
+
+    @property
+    def shared(self) -> bool:
+        """See above."""
+
+    @property
+    def uploads(self) -> RunUploads:
+        """What of its uploads is in storage."""
+
+    @property
+    def timeline(self) -> Timeline:
+        """What happened, for people."""
+
+    def start_attempt(
+        self, subtask_id: str, *, task_id: str | None, plugin: str, config: Mapping[str, Any]
+    ) -> tuple[int, dict[str, Any]]:
+        """Note another attempt; returns its number and the state saved before it."""
+
+    def forget_attempt(self, subtask_id: str, attempt: int, report_id: int = 0) -> None:
+        """Undo ``start_attempt``, and the report of it."""
+
+    def forget(self, subtask_id: str) -> None:
+        """Remove all there is of a subtask."""
+
+    def save_state(self, subtask_id: str, state: Mapping[str, Any]) -> None:
+        """Keep the state that the next attempt is to start from."""
+
+    def add_report(
+        self,
+        subtask_id: str,
+        *,
+        status: int,
+        path: str,
+        body: bytes,
+        outcome: Mapping[str, Any] | None = None,
+    ) -> Report:
+        """Keep a report until it is settled; returns what is to be sent."""
+
+    def settle_report(self, report_id: int, fate: Literal["delivered", "refused"]) -> None:
+        """Note what Datahub made of a report."""
+
+    def pending_reports(self, subtask_id: str) -> list[Report]:
+        """What is still to be sent, in order."""
+
+    def ending(self, subtask_id: str) -> Report | None:
+        """The terminal report."""
+
+    def is_sound(self) -> bool:
+        """Whether the next start will find it in order."""
+
+    def hurry(self, seconds: float) -> None:
+        """Wait for others no longer than this from now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,27 +21,34 @@ from plugin_framework.protocol.models import MINIMUM_PART_SIZE
 from plugin_framework.settings.secret_files import SecretFiles
 from plugin_framework.settings.values import (
     BROKER,
+    NODE_LABEL,
     PREFIX,
+    STORE,
     Accepts,
     AnyCase,
     ApiSecret,
     HeaderSecret,
     Interval,
     IntervalOrOff,
+    LeaseTime,
     Text,
     Wait,
     broker_address,
     datahub_address,
     default_ca_bundle,
     default_secrets_dir,
+    engine_and_broker,
+    host_label,
     host_patterns,
     key_and_secret,
+    node_label,
     not_too_often,
     proxy_address,
     readable_file,
     readable_folder,
     size_or,
     state_folder,
+    store_address,
 )
 
 MAXIMUM_PART_SIZE = 5 * 1024**3
@@ -169,7 +176,7 @@ class Settings(BaseSettings):
     """Seconds that a whole task may take; beyond, it fails."""
     on_shutdown: Annotated[Literal["fail", "pause", "cancel", "leave"], AnyCase] = "fail"
     """What SIGTERM makes of a running subtask: failed, paused, cancelled, or left unreported, to be
-    resumed at the next start."""
+    resumed at the next start. A `worker` leaves it, to be resumed by another, unless this is set."""
     on_interrupted: Annotated[Literal["resume", "fail"], AnyCase] = "resume"
     """What becomes of a subtask found half-done after a crash: another attempt, or failed."""
     ca_bundle: Annotated[
@@ -192,17 +199,33 @@ class Settings(BaseSettings):
     max_concurrency: Annotated[
         int, Field(ge=1), Accepts("a whole number of at least 1", default="the number of cores")
     ] = Field(default_factory=lambda: len(os.sched_getaffinity(0)))
-    """Subtasks that `serve` runs side by side."""
+    """Subtasks that `serve` or a `worker` runs side by side."""
     max_queue: Annotated[int, Field(ge=0), Accepts("a whole number of 0 or more")] = 1000
     """Subtasks that `serve` lets wait; beyond, it answers that it is busy."""
-    engine: Annotated[
-        Literal["local"], AnyCase, Accepts("local (celery is not in this release)")
-    ] = "local"
-    """Where subtasks run: on this machine."""
     broker_url: Annotated[
         Annotated[SecretStr, AfterValidator(broker_address)] | None, Accepts(BROKER, secret=True)
     ] = None
-    """The queue of the celery engine, which is not in this release."""
+    """The RabbitMQ of the celery engine; the name of its virtual host is percent-encoded."""
+    store_url: Annotated[
+        Annotated[SecretStr, AfterValidator(store_address)] | None,
+        Accepts(STORE, default="the journal, for one machine", secret=True),
+    ] = None
+    """What the nodes of the celery engine share: who works on what, saved state, endings."""
+    engine: Annotated[Literal["local", "celery"], AnyCase, AfterValidator(engine_and_broker)] = (
+        "local"
+    )
+    """Where subtasks run: on this machine, or on all that run `worker`."""
+    node: Annotated[
+        str, AfterValidator(node_label), Accepts(NODE_LABEL, default="the host name")
+    ] = Field(default_factory=host_label)
+    """This machine's name in logs, metrics and outcomes of the celery engine."""
+    lease_seconds: LeaseTime = 3.0
+    """Seconds without a sign of life after which another node may go on with a subtask."""
+    drain_seconds: Wait = 10.0
+    """Seconds that a worker which is to end lets its subtasks go on, before it hands them back."""
+    consumer_timeout: IntervalOrOff = 1800.0
+    """Seconds of RabbitMQ's consumer_timeout, for a RabbitMQ before 3.12 that does not tell it; 0:
+    it has none."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], AnyCase] = "INFO"
     """The least severe log lines that are written."""
     log_format: Annotated[Literal["auto", "json", "text"], AnyCase] = "auto"

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,9 +33,13 @@ _Text = TypeVar("_Text", bound=str | SecretStr)
 _LONGEST_SIZE = 30
 _DEFAULT_SECRETS_DIR = Path("/run/secrets")
 _PROXY_SCHEMES = ("http", "https")
+_BROKER_SCHEMES = ("amqp", "amqps")
+_REDIS_SCHEMES = ("redis", "rediss")
 _SHORTEST_INTERVAL = 0.01
 
 BROKER = "a RabbitMQ address, such as amqp://user:password@host:5672/vhost"
+STORE = "an address such as postgresql://user:password@host:5432/database or redis://host:6379/0"
+NODE_LABEL = "at most 63 letters, digits, dots, hyphens and underscores"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +140,38 @@ def proxy_address(proxy: SecretStr) -> SecretStr:
 
 
 def broker_address(broker: SecretStr) -> SecretStr:
-    """Take a URL of any scheme."""
-    if not re.match(r"[a-z][a-z0-9+.-]*://[\x21-\x7e]+\Z", broker.get_secret_value()):
+    """Take RabbitMQ's addresses, with TLS and without."""
+    if _split_url(broker.get_secret_value(), _BROKER_SCHEMES) is None:
         raise ValueError("no broker address")
     return broker
+
+
+def store_address(store: SecretStr) -> SecretStr:
+    """Take addresses of PostgreSQL, which may name several hosts or none, and of Redis."""
+    url = store.get_secret_value()
+    of_postgresql = re.match(r"postgresql://[\x21-\x7e]+\Z", url)
+    if of_postgresql is None and _split_url(url, _REDIS_SCHEMES) is None:
+        raise ValueError("no store address")
+    return store
+
+
+def engine_and_broker(engine: str, info: ValidationInfo) -> str:
+    """Demand a broker with an engine that needs one."""
+    if engine == "celery" and info.data.get("broker_url", "a wrong one") is None:
+        raise _missing("BROKER_URL", f"{BROKER}, with {PREFIX}ENGINE=celery")
+    return engine
+
+
+def node_label(label: str) -> str:
+    """Refuse what logs, metrics and queues cannot all carry."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,63}", label):
+        raise ValueError("no node label")
+    return label
+
+
+def host_label() -> str:
+    """The host's name, as far as it is a label."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:63] or "node"
 
 
 def _unicode(text: _Text) -> _Text:
@@ -263,6 +296,9 @@ Text: TypeAlias = Annotated[
     Annotated[str, AfterValidator(_unicode)] | None, Accepts("Unicode text that is not empty")
 ]
 Interval: TypeAlias = Annotated[_Seconds, Field(gt=0), Accepts("a number greater than 0 (seconds)")]
+LeaseTime: TypeAlias = Annotated[
+    _Seconds, Field(ge=1), Accepts("a number of at least 1 (seconds)")
+]
 Wait: TypeAlias = Annotated[_Seconds, Field(ge=0), Accepts("a number of 0 or more (seconds)")]
 IntervalOrOff: TypeAlias = Annotated[
     _Seconds, Field(ge=0), Accepts("a number of 0 or more (seconds; 0: off)")

@@ -25,8 +25,11 @@ _STAND_INS = {
     "proxy": "env",
     "engine": "local",
     "broker_url": "amqp://127.0.0.1",
+    "store_url": "redis://127.0.0.1",
 }
-_UNSET = dict.fromkeys(("api_secret_previous", "token", "ca_bundle", "proxy", "broker_url"))
+_UNSET = dict.fromkeys(
+    ("api_secret_previous", "token", "ca_bundle", "proxy", "broker_url", "store_url")
+)
 
 
 def local_settings(overrides: Mapping[str, Any], **own: object) -> Settings:

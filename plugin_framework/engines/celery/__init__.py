@@ -1,0 +1,1 @@
+"""Hands subtasks around by Celery and RabbitMQ. Nothing else imports them."""

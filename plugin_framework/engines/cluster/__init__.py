@@ -1,0 +1,1 @@
+"""What many machines need to run subtasks together, whatever hands them around."""
