@@ -139,8 +139,6 @@ def is_used(variable: str) -> bool:
     field = variable.removeprefix("DATAHUB_").lower().rsplit("__", maxsplit=1)[-1]
     if field in {"allow_insecure", "base_url", "secrets_dir"}:  # by way of other settings
         return True
-    if field == "engine":  # other things are called so, too
-        return False
     files = (path for path in SOURCES.rglob("*.py") if path.parent.name != "settings")
     return any(re.search(rf"\.{field}\b", path.read_text(encoding="utf-8")) for path in files)
 

@@ -17,157 +17,7 @@ from plugin_framework.settings import (
     secret_variables,
     unknown_variables,
 )
-
-CANARY = "canary-5f1d"
-
-UNSET = (
-    *("BASE_URL", "API_KEY", "API_SECRET", "API_SECRET_PREVIOUS", "TOKEN"),
-    *("SUBTASK_ID", "TASK_ID", "PLUGIN", "CONFIG", "CA_BUNDLE", "PROXY", "BROKER_URL"),
-    *("TRANSFER__CHUNK_SIZE", "TRANSFER__BANDWIDTH", "TRANSFER__PROCESS_CONCURRENCY"),
-)
-DEFAULTS: dict[str, object] = dict.fromkeys(UNSET) | {
-    "HEARTBEAT_SECONDS": 30,
-    "POLL_SECONDS": 5,
-    "CONNECT_TIMEOUT": 5,
-    "REQUEST_DEADLINE": 60,
-    "STARTUP_DEADLINE": 60,
-    "DELIVERY_DEADLINE": 600,
-    "ISOLATION": "process",
-    "GRACE_SECONDS": 30,
-    "STALL_SECONDS": 0,
-    "TIMEOUT_SECONDS": 0,
-    "ON_SHUTDOWN": "fail",
-    "ON_INTERRUPTED": "resume",
-    "UPLOAD_FIELDS": "sample",
-    "TRANSFER__CONCURRENCY": 4,
-    "TRANSFER__ALLOWED_HOSTS": (),
-    "TRANSFER__DIGEST": "sha256",
-    "MAX_CONCURRENCY": len(os.sched_getaffinity(0)),
-    "MAX_QUEUE": 1000,
-    "ENGINE": "local",
-    "LOG_LEVEL": "INFO",
-    "LOG_FORMAT": "auto",
-    **dict.fromkeys(("ALLOW_INSECURE", "TRANSFER__SEND_MD5"), False),
-}
-
-GOOD = [
-    ("BASE_URL", "https://datahub.example.com/", "https://datahub.example.com"),
-    ("BASE_URL", "https://example.com:8443/hub//", "https://example.com:8443/hub"),
-    ("TOKEN", CANARY, SecretStr(CANARY)),
-    ("SUBTASK_ID", "task_001_ingest", "task_001_ingest"),
-    ("TASK_ID", "task_001", "task_001"),
-    ("PLUGIN", "word-count", "word-count"),
-    ("CONFIG", '{"a": 1}', '{"a": 1}'),
-    ("STATE_DIR", "/var/lib/state", Path("/var/lib/state")),
-    ("HEARTBEAT_SECONDS", "0.5", 0.5),
-    ("POLL_SECONDS", "0", 0),
-    ("CONNECT_TIMEOUT", "1", 1),
-    ("REQUEST_DEADLINE", "1e2", 100),
-    ("STARTUP_DEADLINE", "0", 0),
-    ("DELIVERY_DEADLINE", "0", 0),
-    ("ISOLATION", "Thread", "thread"),
-    ("GRACE_SECONDS", "0", 0),
-    ("STALL_SECONDS", "90", 90),
-    ("TIMEOUT_SECONDS", "3600", 3600),
-    ("ON_SHUTDOWN", "leave", "leave"),
-    ("ON_INTERRUPTED", "fail", "fail"),
-    ("CA_BUNDLE", sys.executable, Path(sys.executable)),
-    ("PROXY", "env", SecretStr("env")),
-    ("PROXY", "ENV", SecretStr("env")),
-    ("PROXY", "http://u:p@localhost:1080", SecretStr("http://u:p@localhost:1080")),
-    ("UPLOAD_FIELDS", "joined", "joined"),
-    ("TRANSFER__CHUNK_SIZE", "16MiB", 16 * 1024 * 1024),
-    ("TRANSFER__CHUNK_SIZE", "5242880", 5242880),
-    ("TRANSFER__CHUNK_SIZE", "auto", None),
-    ("TRANSFER__CONCURRENCY", "64", 64),
-    ("TRANSFER__PROCESS_CONCURRENCY", "16", 16),
-    ("TRANSFER__ALLOWED_HOSTS", "*.Example.com,[::1], a,", ("*.example.com", "::1", "a")),
-    ("TRANSFER__ALLOWED_HOSTS", "any", ()),
-    ("TRANSFER__BANDWIDTH", "5MB", 5_000_000),
-    ("TRANSFER__BANDWIDTH", "none", None),
-    ("TRANSFER__DIGEST", "none", "none"),
-    ("TRANSFER__SEND_MD5", "true", True),
-    ("MAX_CONCURRENCY", "3", 3),
-    ("MAX_QUEUE", "0", 0),
-    ("ENGINE", "local", "local"),
-    ("BROKER_URL", "amqp://u:p@localhost//", SecretStr("amqp://u:p@localhost//")),
-    ("LOG_LEVEL", "debug", "DEBUG"),
-    ("LOG_FORMAT", "json", "json"),
-    ("ALLOW_INSECURE", "true", True),
-]
-
-SECONDS = "a number greater than 0 (seconds)"
-SECONDS_OR_ZERO = "a number of 0 or more (seconds)"
-SECONDS_OR_OFF = "a number of 0 or more (seconds; 0: off)"
-HTTP = "an http:// or https:// address, such as https://datahub.example.com"
-HTTPS = "https:// (http:// leaves this machine only with DATAHUB_ALLOW_INSECURE=true)"
-UNICODE = "Unicode text that is not empty"
-HEADER = "printable ASCII characters without spaces (it goes into an HTTP header)"
-PROXY = "env, or a URL such as http://proxy.example.com:3128"
-BROKER = "a RabbitMQ address, such as amqp://user:password@host:5672/vhost"
-SIZE = "auto, or a size from 5 MiB to 5 GiB, such as 16MiB"
-RATE = "none, or a size greater than 0, such as 10MB (bytes per second)"
-HOSTS = "hosts without port, such as *.example.com,storage.internal"
-
-BAD = [
-    ("SUBTASK_ID", "\udcff", UNICODE),
-    ("BASE_URL", "datahub.example.com", HTTP),
-    ("BASE_URL", "ftp://datahub.example.com", HTTP),
-    ("BASE_URL", "https://host:99999", HTTP),
-    ("BASE_URL", "https://[::1", HTTP),
-    ("BASE_URL", "https:// host", HTTP),
-    ("BASE_URL", "https://..", HTTP),
-    ("TRANSFER__CHUNK_SIZE", "6GiB", "auto, or a size from 5 MiB to 5 GiB, such as 16MiB"),
-    ("HEARTBEAT_SECONDS", "1e-9", "at least 0.01 (seconds)"),
-    ("POLL_SECONDS", "0.001", "at least 0.01 (seconds)"),
-    ("BASE_URL", "https://" + "a" * 64, HTTP),
-    ("BASE_URL", "http://datahub.example.com", HTTPS),
-    ("STATE_DIR", sys.executable, "a folder (this is a file)"),
-    ("STATE_DIR", "~no-such-user/x", "an absolute path (there is no such home or current folder)"),
-    ("HEARTBEAT_SECONDS", "abc", SECONDS),
-    ("HEARTBEAT_SECONDS", "0", SECONDS),
-    ("POLL_SECONDS", "-1", SECONDS_OR_OFF),
-    ("CONNECT_TIMEOUT", "nan", SECONDS),
-    ("REQUEST_DEADLINE", "inf", SECONDS),
-    ("STARTUP_DEADLINE", "-inf", SECONDS_OR_ZERO),
-    ("DELIVERY_DEADLINE", "1e9", "at most 31622400 seconds (a year)"),
-    ("ISOLATION", "Docker", "process or thread"),
-    ("GRACE_SECONDS", "1 s", SECONDS_OR_ZERO),
-    ("STALL_SECONDS", "off", SECONDS_OR_OFF),
-    ("TIMEOUT_SECONDS", "-0.1", SECONDS_OR_OFF),
-    ("ON_SHUTDOWN", "stop", "fail, pause, cancel or leave"),
-    ("ON_INTERRUPTED", "retry", "resume or fail"),
-    ("CA_BUNDLE", "/no/such/file", "an existing, readable PEM file"),
-    ("CA_BUNDLE", "/", "an existing, readable PEM file"),
-    ("UPLOAD_FIELDS", "both", "sample or joined"),
-    ("TRANSFER", "{}", "its parts one by one, such as DATAHUB_TRANSFER__CONCURRENCY=4"),
-    ("TRANSFER__CHUNK_SIZE", "1MiB", SIZE),
-    ("TRANSFER__CHUNK_SIZE", "16 parsecs", SIZE),
-    ("TRANSFER__CHUNK_SIZE", "9" * 99, "a shorter size"),
-    ("TRANSFER__CONCURRENCY", "65", "a whole number from 1 to 64"),
-    ("TRANSFER__PROCESS_CONCURRENCY", "0", "auto, or a whole number from 1 to 1024"),
-    ("TRANSFER__ALLOWED_HOSTS", "https://example.com", HOSTS),
-    ("TRANSFER__ALLOWED_HOSTS", "a.example,b.example:9000", HOSTS),
-    ("TRANSFER__BANDWIDTH", "0", RATE),
-    ("TRANSFER__DIGEST", "md5", "sha256 or none"),
-    ("TRANSFER__SEND_MD5", "md5", "true or false"),
-    ("MAX_CONCURRENCY", "0", "a whole number of at least 1"),
-    ("MAX_QUEUE", "1.5", "a whole number of 0 or more"),
-    ("ENGINE", "ray", "local (celery is not in this release)"),
-    ("LOG_LEVEL", "loud", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
-    ("LOG_FORMAT", "xml", "auto, json or text"),
-    ("ALLOW_INSECURE", "perhaps", "true or false"),
-    ("SECRETS_DIR", "/no/such/folder", "an existing, readable folder"),
-]
-
-BAD_SECRETS = [
-    ("API_KEY", "zwölf", HEADER),
-    ("TOKEN", "a b", HEADER),
-    ("API_SECRET_PREVIOUS", "\udcff", UNICODE),
-    ("PROXY", "ftp://u:p@host", PROXY),
-    ("PROXY", "socks5h://host:1080", PROXY),
-    ("BROKER_URL", "localhost:5672", BROKER),
-]
+from tests.setting_examples import BAD, BAD_SECRETS, BROKER, CANARY, DEFAULTS, GOOD, HTTPS
 
 
 @pytest.fixture(autouse=True)
@@ -312,10 +162,20 @@ def test_key_and_secret_belong_together() -> None:
     assert settings.api_secret_previous == SecretStr("old")
 
 
-def test_an_engine_of_a_later_release_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_variables(monkeypatch, {"ENGINE": "celery"})
-    (line,) = problems()
-    assert line == 'DATAHUB_ENGINE="celery": expected local (celery is not in this release)'
+def test_an_engine_for_many_machines_needs_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_variables(monkeypatch, {"ENGINE": "Celery"})
+    expected = f"DATAHUB_BROKER_URL is not set: expected {BROKER}, with DATAHUB_ENGINE=celery"
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert caught.value.problems == (expected,)
+    assert caught.value.problems[0].code == "DH-101"
+    assert problems(broker_url="redis://h") == (f"DATAHUB_BROKER_URL: expected {BROKER}",)
+    assert load_settings(broker_url="amqp://h").engine == "celery"
+
+
+def test_a_node_is_called_after_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "grün." + "x" * 80)
+    assert load_settings().node == "gr-n." + "x" * 58
 
 
 def test_all_problems_come_at_once(monkeypatch: pytest.MonkeyPatch, secrets_dir: Path) -> None:
@@ -333,7 +193,7 @@ def test_long_and_undecodable_values_are_shown_short_and_printable(
 ) -> None:
     set_variables(monkeypatch, {"LOG_FORMAT": "x" * 5000, "ENGINE": "\udcff\n\x1b"})
     engine, log_format = problems()
-    assert engine.startswith(r'DATAHUB_ENGINE="\\udcff\n\u001b": expected local (celery')
+    assert engine.startswith(r'DATAHUB_ENGINE="\\udcff\n\u001b": expected local or')
     assert len(log_format) < 200
 
 
@@ -342,7 +202,7 @@ def test_undecodable_dotenv_is_one_line_among_the_others(monkeypatch: pytest.Mon
     set_variables(monkeypatch, {"API_KEY": "k", "ENGINE": "ray"})
     assert problems() == (
         ".env: expected a readable UTF-8 text file (it is not UTF-8)",
-        'DATAHUB_ENGINE="ray": expected local (celery is not in this release)',
+        'DATAHUB_ENGINE="ray": expected local or celery',
     )
     assert unknown_variables({}) == []
 
@@ -465,8 +325,9 @@ def test_secret_variables_in_the_spelling_of_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("datahub_Token", CANARY)
-    names = ("API_KEY", "API_SECRET", "API_SECRET_PREVIOUS", "TOKEN", "PROXY", "BROKER_URL")
-    assert secret_variables() == {*(f"DATAHUB_{name}" for name in names), "datahub_Token"}
+    names = ("API_KEY", "API_SECRET", "API_SECRET_PREVIOUS", "TOKEN", "PROXY")
+    urls = ("BROKER_URL", "STORE_URL")
+    assert secret_variables() == {*(f"DATAHUB_{name}" for name in names + urls), "datahub_Token"}
 
 
 def test_secrets_never_show(secrets_dir: Path) -> None:
@@ -477,6 +338,7 @@ def test_secrets_never_show(secrets_dir: Path) -> None:
         "token": CANARY,
         "proxy": f"http://u:{CANARY}@localhost",
         "broker_url": f"amqp://u:{CANARY}@localhost",
+        "store_url": f"redis://:{CANARY}@localhost",
         "config": CANARY,
     }
     settings = load_settings(**given)

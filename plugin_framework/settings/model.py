@@ -176,7 +176,7 @@ class Settings(BaseSettings):
     """Seconds that a whole task may take; beyond, it fails."""
     on_shutdown: Annotated[Literal["fail", "pause", "cancel", "leave"], AnyCase] = "fail"
     """What SIGTERM makes of a running subtask: failed, paused, cancelled, or left unreported, to be
-    resumed at the next start. A `worker` leaves it, to be resumed by another, unless this is set."""
+    resumed at the next start. A `worker` leaves it to another, unless this is set."""
     on_interrupted: Annotated[Literal["resume", "fail"], AnyCase] = "resume"
     """What becomes of a subtask found half-done after a crash: another attempt, or failed."""
     ca_bundle: Annotated[

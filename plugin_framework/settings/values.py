@@ -296,9 +296,7 @@ Text: TypeAlias = Annotated[
     Annotated[str, AfterValidator(_unicode)] | None, Accepts("Unicode text that is not empty")
 ]
 Interval: TypeAlias = Annotated[_Seconds, Field(gt=0), Accepts("a number greater than 0 (seconds)")]
-LeaseTime: TypeAlias = Annotated[
-    _Seconds, Field(ge=1), Accepts("a number of at least 1 (seconds)")
-]
+LeaseTime: TypeAlias = Annotated[_Seconds, Field(ge=1), Accepts("a number of at least 1 (seconds)")]
 Wait: TypeAlias = Annotated[_Seconds, Field(ge=0), Accepts("a number of 0 or more (seconds)")]
 IntervalOrOff: TypeAlias = Annotated[
     _Seconds, Field(ge=0), Accepts("a number of 0 or more (seconds; 0: off)")
