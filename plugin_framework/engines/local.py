@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -18,8 +20,9 @@ from plugin_framework.lifecycle.heartbeat import Ticker, Ticking
 from plugin_framework.lifecycle.observers import Observers
 from plugin_framework.lifecycle.outcome import TaskOutcome
 from plugin_framework.lifecycle.polling import Polls
+from plugin_framework.lifecycle.progress import Highest
 from plugin_framework.lifecycle.runner import Run
-from plugin_framework.lifecycle.supervisor import Supervisor, Task
+from plugin_framework.lifecycle.supervisor import RunJournal, Supervisor, Task, time_limit
 from plugin_framework.plugin.base import DatahubPlugin
 from plugin_framework.plugin.loader import (
     ExtensionRef,
@@ -28,12 +31,28 @@ from plugin_framework.plugin.loader import (
     load_extensions,
     ref_of,
 )
-from plugin_framework.protocol.client import Credentials, DatahubClient
+from plugin_framework.protocol.client import Credentials, DatahubClient, Guard
 from plugin_framework.settings import Settings, load_settings, secret_variables
 from plugin_framework.transfer.address import kind_of
 from plugin_framework.transfer.engine import Engine, EngineOptions
 
 JOURNAL = "journal.sqlite3"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one attempt has of its own, in place of what the subtasks of this machine share.
+
+    See ``lifecycle.supervisor.Supervisor`` and ``Task``. ``guard`` is asked before each call of
+    Datahub that its run makes.
+    """
+
+    guard: Guard
+    journal: RunJournal
+    make_work_dir: Callable[[Path, str], bool]
+    highest: Callable[[Path], Highest]
+    node: str
+    taken_over: bool
 
 
 class LocalEngine:
@@ -70,11 +89,14 @@ class LocalEngine:
             if beside is None:
                 kept = load_extensions() if extensions is None else extensions
                 observing = {**kept, **(observers or {})}
+                journal = made.enter_context(closing(Journal(settings.state_dir / JOURNAL)))
+                self._journal: Journal = journal
                 self._supervisor = _supervisor(
-                    made, base_url, settings, observing, clock, ticker or Ticker()
+                    made, base_url, settings, journal, observing, clock, ticker or Ticker()
                 )
             else:
                 self._supervisor = beside._supervisor  # noqa: SLF001 - our own class
+                self._journal = beside.journal
             self._isolation = _as_the_plugin_wants(isolation, settings, extensions)
             # Entered last, so as to end first: what it runs needs all the others.
             made.enter_context(closing(self._isolation))
@@ -92,18 +114,31 @@ class LocalEngine:
         *,
         task_id: str | None = None,
         config: Mapping[str, Any] | None = None,
+        attempt: Attempt | None = None,
     ) -> Run:
-        """A run of a subtask, yet to be executed."""
-        return Run(
+        """A run of a subtask, yet to be executed; for a cluster, as the ``attempt`` says."""
+        task = Task(subtask_id, task_id, self.ref.name, config or {})
+        if attempt is None:
+            return Run(self._supervisor, self._isolation, task)
+        supervisor = replace(
             self._supervisor,
-            self._isolation,
-            Task(subtask_id, task_id, self.ref.name, config or {}),
+            client=self.client.guarded(attempt.guard),
+            journal=attempt.journal,
+            make_work_dir=attempt.make_work_dir,
+            highest=attempt.highest,
         )
+        task = replace(task, node=attempt.node, taken_over=attempt.taken_over)
+        return Run(supervisor, self._isolation, task)
 
     @property
     def journal(self) -> Journal:
         """What all its subtasks are kept in."""
-        return self._supervisor.journal
+        return self._journal
+
+    @property
+    def client(self) -> DatahubClient:
+        """What calls Datahub."""
+        return self._supervisor.client
 
     @property
     def hooks(self) -> frozenset[str]:
@@ -114,6 +149,17 @@ class LocalEngine:
     def version(self) -> str:
         """The plugin's, else its distribution's, once it is imported; perhaps empty."""
         return str(self._isolation.info()["version"] or self.ref.version)
+
+    @property
+    def resources(self) -> Mapping[str, Any]:
+        """What the plugin needs of a machine, once it is imported."""
+        needs: Mapping[str, Any] = self._isolation.info()["resources"]
+        return needs
+
+    @property
+    def time_limit(self) -> float:
+        """Seconds that an attempt may take, once the plugin is imported; 0 for any time."""
+        return time_limit(self._supervisor.settings, self._isolation)
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Validate a config where the plugin is.
@@ -172,11 +218,11 @@ def _supervisor(
     made: ExitStack,
     base_url: str,
     settings: Settings,
+    journal: Journal,
     observers: Mapping[str, object],
     clock: Clock,
     ticker: Ticking,
 ) -> Supervisor:
-    journal = made.enter_context(closing(Journal(settings.state_dir / JOURNAL)))
     client = made.enter_context(closing(datahub_client(base_url, settings)))
     made.enter_context(closing(ticker))
     return Supervisor(

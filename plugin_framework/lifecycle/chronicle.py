@@ -7,8 +7,7 @@ import time
 from typing import Any
 
 from plugin_framework.journal.journal import Report
-from plugin_framework.journal.timeline import Timeline
-from plugin_framework.lifecycle.supervisor import Observer
+from plugin_framework.lifecycle.supervisor import Notes, Observer
 from plugin_framework.protocol.models import TaskStatus
 
 log: logging.Logger = logging.getLogger("datahub.runner")
@@ -17,7 +16,7 @@ log: logging.Logger = logging.getLogger("datahub.runner")
 class Chronicle:
     """Tells of one subtask. Nothing here fails, or waits for a disk."""
 
-    def __init__(self, subtask_id: str, timeline: Timeline, observer: Observer) -> None:
+    def __init__(self, subtask_id: str, timeline: Notes, observer: Observer) -> None:
         self._subtask_id = subtask_id
         self._timeline = timeline
         self._observer = observer

@@ -7,10 +7,10 @@ import time
 from typing import Protocol
 
 from plugin_framework.errors import DatahubError, RejectedError
-from plugin_framework.journal.timeline import Timeline
 from plugin_framework.lifecycle.heartbeat import Tick, Ticking
 from plugin_framework.lifecycle.polling import Poll, Polls
 from plugin_framework.lifecycle.reporter import Reporter
+from plugin_framework.lifecycle.supervisor import Notes
 from plugin_framework.protocol.client import DatahubClient
 from plugin_framework.protocol.models import TaskStatus
 
@@ -57,7 +57,7 @@ class Control:
         reporter: Reporter,
         subtask_id: str,
         task_id: str | None,
-        timeline: Timeline,
+        timeline: Notes,
     ) -> None:
         self._run = run
         self._client = client

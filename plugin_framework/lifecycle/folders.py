@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from plugin_framework.errors import JournalError, TaskLockedError
 NAME_LIMIT = 200
 """Bytes of a file name; file systems take 255, and temporary files add to it."""
 
+_PERCENT, _ID = ".percent", ".id"
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 
@@ -44,6 +46,11 @@ def work_dir_of(state_dir: Path, subtask_id: str) -> Path:
     return state_dir / "work" / folder_name(subtask_id)
 
 
+def percent_file_of(state_dir: Path, subtask_id: str) -> Path:
+    """Where the progress that was reported is kept."""
+    return work_dir_of(state_dir, subtask_id).with_suffix(_PERCENT)
+
+
 def make_work_dir(state_dir: Path, subtask_id: str) -> bool:
     """Make the subtask's private folder; False if it was there.
 
@@ -57,6 +64,30 @@ def make_work_dir(state_dir: Path, subtask_id: str) -> bool:
     except OSError as error:
         raise JournalError(_advice(state_dir, error)) from None
     return True
+
+
+def make_same_work_dir(state_dir: Path, subtask_id: str, known: str | None) -> tuple[str, bool]:
+    """Make the subtask's private folder, which has an id of its own; the id, and whether it is new.
+
+    Only the one whose id is ``known`` is kept, or any where none is: another is from before an
+    attempt on another machine, and fits what that one has left no more.
+
+    Raises:
+        JournalError: the state folder cannot be written.
+    """
+    mark = work_dir_of(state_dir, subtask_id).with_suffix(_ID)
+    try:
+        if mark.with_suffix("").is_dir() and mark.exists():
+            found = mark.read_text(encoding="ascii")
+            if known in (None, found):
+                return found, False
+        remove_work_dir(state_dir, subtask_id)
+        make_work_dir(state_dir, subtask_id)
+        made = uuid.uuid4().hex
+        mark.write_text(made, encoding="ascii")
+    except OSError as error:
+        raise JournalError(_advice(state_dir, error)) from None
+    return made, True
 
 
 @contextmanager
@@ -104,10 +135,11 @@ def forget_subtask(state_dir: Path, subtask_id: str) -> None:
 
 
 def remove_work_dir(state_dir: Path, subtask_id: str) -> None:
-    """Remove a subtask's folder, and the progress kept beside it."""
+    """Remove a subtask's folder, and what is kept beside it."""
     folder = work_dir_of(state_dir, subtask_id)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.with_suffix(".percent").unlink(missing_ok=True)
+    for suffix in (_PERCENT, _ID):
+        folder.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _lock(fd: int, state_dir: Path, subtask_id: str) -> bool:

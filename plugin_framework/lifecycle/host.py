@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from plugin_framework.errors import LocalFileError, Problem, problem_of
+from plugin_framework.errors import JournalError, LocalFileError, Problem, problem_of
 from plugin_framework.isolation.session import Ending, Verdict
-from plugin_framework.journal.journal import Journal
 from plugin_framework.lifecycle.clock import Clock
 from plugin_framework.lifecycle.folders import safe_file_name
 from plugin_framework.lifecycle.hold import Hold
 from plugin_framework.lifecycle.open_outputs import OpenOutputs
 from plugin_framework.lifecycle.progress import Progress
+from plugin_framework.lifecycle.supervisor import RunJournal
 from plugin_framework.lifecycle.uploading import Going, Transferred, Uploads
 from plugin_framework.plugin.context import UploadedFile
 from plugin_framework.plugin.input_file import BLOCK, SPAN
@@ -106,7 +106,7 @@ class SupervisorHost:
         *,
         owner: Owner,
         client: DatahubClient,
-        journal: Journal,
+        journal: RunJournal,
         engine: Engine,
         settings: TransferSettings,
         work_dir: Path,
@@ -143,9 +143,13 @@ class SupervisorHost:
         return self._progress.percent
 
     @property
-    def uploaded(self) -> list[UploadedFile]:
+    def uploaded(self) -> tuple[UploadedFile, ...]:
         """The manifest: all that the subtask has in storage, whichever attempt put it there."""
-        return self._uploads.stored()
+        try:
+            return tuple(self._uploads.stored())
+        except JournalError as error:
+            log.warning("subtask %s: its outputs are not known: %s", self._subtask_id, error)
+            return ()
 
     def gone(self) -> None:
         """The plugin's code runs no more: what it was still writing is not to be stored.

@@ -6,6 +6,7 @@ import os
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 DOWNLOAD_SHARE = 10.0
 """Percent of the whole that fetching the input takes, where it is fetched before the work."""
@@ -51,6 +52,16 @@ class Progress:
         with self._lock:
             self._percent = min(max(self._percent, percent), 100.0)
         return self.percent
+
+
+class Highest(Protocol):
+    """The highest percentage reported of a subtask, whichever attempt did so."""
+
+    def raise_to(self, percent: int) -> int:
+        """Keep ``percent`` if it is higher, and return what to report."""
+
+    def forget(self) -> None:
+        """The subtask has ended."""
 
 
 class HighestPercent:

@@ -23,10 +23,11 @@ from plugin_framework.errors import (
     RejectedError,
     RetryableError,
 )
-from plugin_framework.journal.journal import Journal, Report
+from plugin_framework.journal.journal import Report
 from plugin_framework.lifecycle.clock import REAL, Clock
 from plugin_framework.lifecycle.patience import persist
 from plugin_framework.lifecycle.states import may_follow
+from plugin_framework.lifecycle.supervisor import RunJournal
 from plugin_framework.protocol.backoff import AskFirst
 from plugin_framework.protocol.client import DatahubClient, result_report, status_report
 from plugin_framework.protocol.models import TaskStatus
@@ -65,7 +66,7 @@ class Reporter:
     def __init__(
         self,
         client: DatahubClient,
-        journal: Journal,
+        journal: RunJournal,
         subtask_id: str,
         *,
         task_id: str | None,
@@ -220,10 +221,10 @@ class Reporter:
             kept = False
         if not kept:
             log.critical(
-                "subtask %s: %s could be neither kept nor delivered, and is LOST but for what is"
-                " printed",
+                "subtask %s: %s could be neither kept nor delivered, and is %s",
                 self._subtask_id,
                 "how it ended" if self.ending else f"that it is {self.status.name.lower()}",
+                "to be found out again" if self._journal.shared else "LOST but for what is printed",
             )
         return delivery, kept
 
@@ -264,9 +265,19 @@ class Reporter:
             self._give_up_at = min(self._give_up_at, self._clock.now() + seconds)
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """Stop delivering; what is not delivered stays in the journal."""
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way to Datahub, or will be sent any more."""
         with self._changed:
+            return not self._pending or self._closed.is_set()
+
+    def close(self, failure: Exception | None = None) -> None:
+        """Stop delivering; what is not delivered stays in the journal.
+
+        ``begin`` raises the ``failure`` if it has not returned yet, or is yet to be called.
+        """
+        with self._changed:
+            self._failure = self._failure or failure
             self._closed.set()
             self._changed.notify_all()
 
@@ -339,7 +350,7 @@ class Reporter:
         fate: Fate = "delivered"
         delivery = Delivery(done=True)
         try:
-            self._send(report, patience)
+            report = self._send(report, patience)
         except RejectedError as error:
             if self._beginning is not None and report.report_id == self.begun:
                 raise
@@ -355,15 +366,18 @@ class Reporter:
             self._settled_at = time.monotonic()
             self._changed.notify_all()
 
-    def _send(self, report: Report, patience: float) -> None:
+    def _send(self, report: Report, patience: float) -> Report:
+        """Send a report; returns what was sent: where it was kept late, another may have stood."""
         begins = report.report_id == self.begun != UNKEPT
 
         def post() -> None:
+            nonlocal report
             before = self.sent
             with self._changed:
                 if self._closed.is_set():
                     raise RetryableError("called off")
                 self.sent = before or begins
+                report = self._pending[0]
             try:
                 self._client.post(report.path, report.body, patience=0, deadline=patience)
             except DatahubError as error:
@@ -378,6 +392,7 @@ class Reporter:
         in_doubt = report.report_id in self._inherited and report.outcome is not None
         attempt = AskFirst(post, lambda: self._applied(report), in_doubt=in_doubt)
         persist(attempt, patience, self._rest, self._clock)
+        return report
 
     def _rest(self, seconds: float) -> bool:
         """Between two tries: there may be room in the journal by now."""

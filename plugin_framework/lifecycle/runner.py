@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -12,28 +11,44 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from plugin_framework.errors import Code, DatahubError, JournalError, Problem, TaskCancelled
+from plugin_framework.errors import (
+    Code,
+    DatahubError,
+    JournalError,
+    LeaseLostError,
+    Problem,
+    TaskCancelled,
+)
 from plugin_framework.isolation.session import Ending, Verdict
 from plugin_framework.journal.journal import Report
+from plugin_framework.lifecycle.again import is_created_anew, settled_outcome
 from plugin_framework.lifecycle.chronicle import Chronicle
 from plugin_framework.lifecycle.clock import Clock
-from plugin_framework.lifecycle.control import LONGEST_DEADLINE, Control
-from plugin_framework.lifecycle.folders import make_work_dir, subtask_lock, work_dir_of
+from plugin_framework.lifecycle.control import Control
+from plugin_framework.lifecycle.ending import keep_ending, queue_unkept
+from plugin_framework.lifecycle.folders import (
+    percent_file_of,
+    remove_work_dir,
+    subtask_lock,
+    work_dir_of,
+)
 from plugin_framework.lifecycle.host import SupervisorHost, line_of
 from plugin_framework.lifecycle.outcome import TaskOutcome, outcome_of
-from plugin_framework.lifecycle.progress import HighestPercent
 from plugin_framework.lifecycle.reporter import Delivery, Reporter
 from plugin_framework.lifecycle.room import wait_for_room
 from plugin_framework.lifecycle.stop import Stop
-from plugin_framework.lifecycle.supervisor import Isolation, Supervisor, Task
+from plugin_framework.lifecycle.supervisor import Isolation, Supervisor, Task, time_limit
 from plugin_framework.lifecycle.watch import AT_ONCE_SECONDS, TERM_TO_KILL_SECONDS, Watch
-from plugin_framework.plugin.context import TaskFacts, UploadedFile
+from plugin_framework.plugin.context import TaskFacts
 from plugin_framework.protocol.models import TaskStatus
 
 log: logging.Logger = logging.getLogger("datahub.runner")
 
 LAST_CALL_SECONDS = 0.5
 """What is left for the last report when a signal has used up the grace period."""
+
+FENCED_SECONDS = 3.0
+"""The grace of a task that goes on elsewhere already: shorter, for two must not work on it long."""
 
 
 class Run:
@@ -51,6 +66,7 @@ class Run:
         self._stop: Stop | None = None
         self._verdict: Verdict | None = None
         self._storing = self._deciding = self._over = self._delivering = self._shutting_down = False
+        self._fenced = False
         self.pausing: bool = False
         self.paused_for: int | None = None
         self._attempt, self._told_percent = 0, -1
@@ -58,7 +74,8 @@ class Run:
         self._chronicle = Chronicle(
             task.subtask_id, supervisor.journal.timeline, supervisor.observer
         )
-        self._highest = HighestPercent(self._work_dir.with_suffix(".percent"))
+        percents = percent_file_of(self._settings.state_dir, task.subtask_id)
+        self._highest = supervisor.highest(percents)
         self._watch = Watch(
             stall=self._settings.stall_seconds,
             on_stall=self._chronicle.stalled,
@@ -104,13 +121,17 @@ class Run:
             TaskLockedError: the subtask is running on this machine already.
             JournalError: the journal cannot be used; nothing was run.
             ConfigurationError: the plugin or its config is not usable.
+            LeaseLostError: another node has taken it over; no ending was reported.
         """
         self._isolation.check(self._task.config)
-        with subtask_lock(self._settings.state_dir, self._task.subtask_id) as was_killed:
+        with subtask_lock(self._settings.state_dir, self._task.subtask_id) as killed_here:
             try:
                 ending = self._sup.journal.ending(self._task.subtask_id)
-                if ending is not None and not self._is_new_to_datahub(ending):
-                    return self._deliver_again(ending)
+                if ending is not None:
+                    if not is_created_anew(self._sup, self._task, ending):
+                        return self._deliver_again(ending)
+                    self._remove_work_dir()
+                was_killed = killed_here or self._task.taken_over
                 if was_killed:
                     self._chronicle.note("interrupted")
                 facts = self._begin()
@@ -132,11 +153,11 @@ class Run:
     def _begin(self) -> TaskFacts:
         """Journal an attempt and tell Datahub of it, or undo both."""
         task = self._task
-        is_new = make_work_dir(self._settings.state_dir, task.subtask_id)
+        is_new = self._sup.make_work_dir(self._settings.state_dir, task.subtask_id)
         self._attempt, state = self._sup.journal.start_attempt(
             task.subtask_id, task_id=task.task_id, plugin=task.plugin, config=task.config
         )
-        if state and is_new:
+        if state and is_new and not self._sup.journal.shared:
             # It went to make room for an outcome, which was lost in the end.
             log.warning("subtask %s: its saved state goes with its lost files", task.subtask_id)
             state = {}
@@ -150,14 +171,13 @@ class Run:
                 if self._attempt == 1:
                     self._remove_work_dir()
             raise
-        return TaskFacts(
-            task.subtask_id, task.task_id, self._attempt, str(self._work_dir), task.config, state
-        )
+        folder, number = str(self._work_dir), self._attempt
+        return TaskFacts(task.subtask_id, task.task_id, number, folder, task.config, state, is_new)
 
     def _work(self, facts: TaskFacts) -> None:
         settings = self._settings
         self._control.start(self._sup.ticker, self._sup.polls, beat=settings.heartbeat_seconds)
-        limit = self._time_limit()
+        limit = time_limit(settings, self._isolation) or math.inf
         late = Problem(f"the task took longer than {limit:g} s", Code.TOOK_TOO_LONG)
         over = Stop(TaskStatus.FAILED, late)
         try:
@@ -169,14 +189,9 @@ class Run:
         self._host.gone()
         self._settle_death(how.cause())
 
-    def _time_limit(self) -> float:
-        chosen = self._settings.timeout_seconds
-        if "timeout_seconds" not in self._settings.model_fields_set:
-            chosen = self._isolation.info()["timeout_seconds"] or chosen
-        return chosen or math.inf
-
     def _conclude(self) -> TaskOutcome:
         delivery, kept = self._reporter.conclude(self._deliver())
+        self._refuse_if_fenced()
         ending, stop = self._reporter.ending, self._stop
         if ending is not None:
             outcome = outcome_of(ending, delivery, kept=kept)
@@ -193,7 +208,7 @@ class Run:
             self._task.subtask_id,
             status if stop is None or stop.found is None else stop.found,
             None,
-            self._outputs(),
+            self._host.uploaded,
             error,
             delivery.done,
             self._attempt,
@@ -201,42 +216,12 @@ class Run:
             kept,
         )
 
-    def _outputs(self) -> tuple[UploadedFile, ...]:
-        try:
-            return tuple(self._host.uploaded)
-        except JournalError as error:
-            log.warning("subtask %s: its outputs are not known: %s", self._task.subtask_id, error)
-            return ()
-
-    def _is_new_to_datahub(self, ending: Report) -> bool:
-        """Whether Datahub, which had acknowledged the ending, has created the subtask anew."""
-        task = self._task
-        if ending.fate != "delivered":
-            return False
-        try:
-            status = self._sup.client.notify(
-                task.task_id or task.subtask_id, patience=0, deadline=LONGEST_DEADLINE
-            )
-        except DatahubError:
-            return False
-        if status is TaskStatus.INITIAL:
-            log.warning("subtask %s ended here once, and was created anew", task.subtask_id)
-            self._sup.journal.forget(task.subtask_id)
-            self._remove_work_dir()
-        return status is TaskStatus.INITIAL
-
     def _deliver_again(self, ending: Report) -> TaskOutcome:
         """A run before this one ended the subtask: deliver what it left; run nothing."""
-        ended = TaskStatus(ending.status).name.lower()
-        who = self._task.subtask_id
-        log.warning("subtask %s has ended already (%s): the plugin is not run again", who, ended)
         self._remove_work_dir()
-        if ending.fate == "delivered":
-            return outcome_of(ending, Delivery(done=True))
-        if ending.fate == "refused":
-            found = self._reporter.final_status()
-            refused = Delivery(done=False, error="Datahub refused the report", superseded_by=found)
-            return outcome_of(ending, refused)
+        outcome = settled_outcome(ending, self._reporter)
+        if outcome is not None:
+            return outcome
         self._delivering = True
         self._reporter.start()
         return outcome_of(ending, self._deliver())
@@ -248,7 +233,8 @@ class Run:
         return delivery
 
     def _remove_work_dir(self) -> None:
-        shutil.rmtree(self._work_dir, ignore_errors=True)
+        with suppress(OSError):
+            remove_work_dir(self._settings.state_dir, self._task.subtask_id)
         self._highest.forget()
         with suppress(JournalError):  # the outcome stands, and is kept
             self._sup.journal.uploads.forget(self._task.subtask_id)
@@ -292,6 +278,23 @@ class Run:
         """See control.Controlled."""
         why = f"ended the subtask as {status.name.lower()}" if status else "has no such subtask"
         self.stop(Stop(None, f"stopped: Datahub {why}", found=status or TaskStatus.FAILED))
+
+    def fence(self) -> None:
+        """Another node has taken the subtask over: stop the task, and report nothing more."""
+        lost = LeaseLostError(f"another node has taken subtask {self._task.subtask_id} over")
+        with self._changed:
+            self._fenced = True
+            self._stop = self._stop or Stop(None, str(lost))
+            self.stopped.set()
+            self._watch.signal("fail")  # so that it does not clean up as after a cancel
+            self._watch.end_within(min(self._settings.grace_seconds, FENCED_SECONDS))
+            self._changed.notify_all()
+        self._reporter.close(lost)
+        self._control.stop(wait=False)
+
+    def _refuse_if_fenced(self) -> None:
+        if self._fenced:
+            raise LeaseLostError(f"subtask {self._task.subtask_id} goes on at another node")
 
     def stop(self, stop: Stop) -> None:
         """Stop the task for a reason; the first reason stands."""
@@ -358,6 +361,12 @@ class Run:
 
     def settle(self, ending: Ending, uploads: Callable[[], object]) -> Verdict:
         """See host.Owner. The first ending stands."""
+        try:
+            return self._settled(ending, uploads)
+        except LeaseLostError as error:
+            raise TaskCancelled(str(error)) from None
+
+    def _settled(self, ending: Ending, uploads: Callable[[], object]) -> Verdict:
         error = ending.error
         if ending.kind == "returned":
             error = self._store(uploads)
@@ -395,6 +404,7 @@ class Run:
             # What it returned stands, unless it is being stopped.
             self._changed.wait_for(lambda: not self._storing or self._stop or self._shutting_down)
             self._changed.wait_for(lambda: not self._storing, TERM_TO_KILL_SECONDS)
+        self._refuse_if_fenced()
         if not self._is_suspended():
             self._fail(Problem(cause, Code.PLUGIN_CRASHED))
 
@@ -448,49 +458,39 @@ class Run:
     def _end(
         self, status: TaskStatus | None, error: str | None, result: dict[str, Any] | None
     ) -> Verdict:
+        self._refuse_if_fenced()
         if status is None:
             self._control.stop(wait=False)
             return Verdict(int(self._reporter.status), error)
         outcome = {
             "result": result,
-            "outputs": [asdict(output) for output in self._outputs()],
+            "outputs": [asdict(output) for output in self._host.uploaded],
             "error": error,
             "attempt": self._attempt,
+            **({"node": self._task.node} if self._task.node else {}),
         }
+        ending = (status, result, outcome)
+        # A result may wait for room, for nothing else has it.
+        patience = self._settings.delivery_deadline if result is not None else 0
         try:
-            self._journal(status, result, outcome)
+            keep_ending(
+                self._reporter,
+                self._task.subtask_id,
+                ending,
+                patience=patience,
+                ended=self._called_off,
+                # The task's own files may be what fills the disk, and nobody needs them any more.
+                make_room=self._remove_work_dir,
+            )
         except JournalError:
+            self._refuse_if_fenced()
             if (stop := self._stop) is not None and stop.by_datahub and result is not None:
                 return self._end(stop.status, stop.error, None)
-            log.error(  # noqa: TRY400 - its cause was logged
-                "subtask %s: how it ended is sent to Datahub without being kept first",
-                self._task.subtask_id,
-            )
-            self._reporter.end(status, result, outcome, kept=False)
+            queue_unkept(self._reporter, self._task.subtask_id, ending, self._sup.journal.shared)
         if error:
             told = Problem(error, Code.TASK_FAILED)
             log.error("subtask %s %s: %s", self._task.subtask_id, status.name.lower(), told)
         return Verdict(int(status), error)
-
-    def _journal(
-        self, status: TaskStatus, result: dict[str, Any] | None, outcome: dict[str, Any]
-    ) -> None:
-        """Journal how the subtask ended; a result may wait for room, for nothing else has it."""
-
-        def write() -> None:
-            if status is TaskStatus.COMPLETED:
-                # A task may return while another of its threads is held at a checkpoint.
-                self._reporter.report(TaskStatus.RUNNING)
-            self._reporter.end(status, result, outcome)
-
-        wait_for_room(
-            write,
-            f"how subtask {self._task.subtask_id} ended",
-            patience=self._settings.delivery_deadline if result is not None else 0,
-            ended=self._called_off,
-            # The task's own files may be what fills the disk, and nobody needs them any more.
-            make_room=self._remove_work_dir,
-        )
 
     def _called_off(self, seconds: float) -> bool:
         """Wait so long, and say whether a result is to wait for room no longer."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from plugin_framework.isolation.process import WorkerExit
 from plugin_framework.isolation.session import TaskHost
-from plugin_framework.journal.journal import Journal, Report
-from plugin_framework.journal.timeline import Timeline
+from plugin_framework.journal.journal import Report
 from plugin_framework.journal.uploads import KeptPart, KeptUpload, Output
 from plugin_framework.lifecycle.clock import REAL, Clock
+from plugin_framework.lifecycle.folders import make_work_dir
 from plugin_framework.lifecycle.heartbeat import Ticking
 from plugin_framework.lifecycle.polling import Polls
+from plugin_framework.lifecycle.progress import Highest, HighestPercent
 from plugin_framework.lifecycle.watch import Worker
 from plugin_framework.plugin.context import TaskFacts
 from plugin_framework.protocol.client import DatahubClient
@@ -47,6 +49,16 @@ class Observer(Protocol):
 
     def close(self) -> None:
         """Call what is queued, and stop."""
+
+
+class Notes(Protocol):
+    """What happened, for people; see ``journal.timeline.Timeline``."""
+
+    def note(self, subtask_id: str, kind: str, **detail: Any) -> None:
+        """Note an event."""
+
+    def count(self, subtask_id: str, kind: str) -> None:
+        """Note an event that recurs."""
 
 
 class RunUploads(Protocol):
@@ -106,7 +118,7 @@ class RunJournal(Protocol):
         """What of its uploads is in storage."""
 
     @property
-    def timeline(self) -> Timeline:
+    def timeline(self) -> Notes:
         """What happened, for people."""
 
     def start_attempt(
@@ -152,23 +164,43 @@ class RunJournal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A subtask to run: ``config`` is the plain JSON that Datahub gave."""
+    """A subtask to run: ``config`` is the plain JSON that Datahub gave.
+
+    ``node`` is the name of the process that runs it for a cluster, and ``taken_over`` whether the
+    attempt before it, wherever that was, was broken off.
+    """
 
     subtask_id: str
     task_id: str | None
     plugin: str
     config: Mapping[str, Any]
+    node: str | None = None
+    taken_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Supervisor:
-    """What all tasks of this process share."""
+    """What all tasks of this process share.
+
+    ``make_work_dir`` makes a subtask's folder below the state folder, and says whether it is a new
+    one; ``highest`` keeps the progress that was reported, in that file if it keeps it in one.
+    """
 
     settings: Settings
     client: DatahubClient
-    journal: Journal
+    journal: RunJournal
     engine: Engine
     ticker: Ticking
     polls: Polls
     observer: Observer
     clock: Clock = REAL
+    make_work_dir: Callable[[Path, str], bool] = make_work_dir
+    highest: Callable[[Path], Highest] = HighestPercent
+
+
+def time_limit(settings: Settings, isolation: Isolation) -> float:
+    """Seconds that one attempt may take; 0 for any time. It waits for the plugin's import."""
+    chosen = settings.timeout_seconds
+    if "timeout_seconds" not in settings.model_fields_set:
+        chosen = isolation.info()["timeout_seconds"] or chosen
+    return float(chosen or 0)

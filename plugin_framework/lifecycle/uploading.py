@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from plugin_framework.errors import DatahubError, LocalFileError, RejectedError, RetryableError
-from plugin_framework.journal.uploads import KeptPart, KeptUpload, Output, UploadLog
+from plugin_framework.journal.uploads import KeptPart, KeptUpload, Output
 from plugin_framework.lifecycle.clock import REAL, Clock
 from plugin_framework.lifecycle.patience import persist
+from plugin_framework.lifecycle.supervisor import RunUploads
 from plugin_framework.plugin.context import UploadedFile
 from plugin_framework.protocol.client import DatahubClient
 from plugin_framework.protocol.models import CompletedPart, UploadCompletion, UploadRequest
@@ -95,7 +96,7 @@ class Uploads:
         *,
         owner: Patient,
         client: DatahubClient,
-        log: UploadLog,
+        log: RunUploads,
         engine: Engine,
         settings: TransferSettings,
         transferred: Transferred,
@@ -245,7 +246,7 @@ class _UploadApi:
     def __init__(
         self,
         client: DatahubClient,
-        log: UploadLog,
+        log: RunUploads,
         subtask_id: str,
         name: str,
         *,

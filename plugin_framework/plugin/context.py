@@ -145,6 +145,7 @@ class TaskFacts:
     work_dir: str
     config: Mapping[str, Any]
     state: Mapping[str, Any]
+    work_dir_is_new: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The fields; not by ``asdict``, which goes no deeper than half as far as JSON may."""
@@ -160,7 +161,10 @@ class TaskContext(Generic[ConfigT_co]):
         config: the validated ``Config`` of the plugin.
         attempt: 1, and one more each time the subtask is started again.
         log: a logger whose records reach the supervisor's log.
-        work_dir: a private folder, kept across attempts.
+        work_dir: a private folder, kept across attempts on the same machine.
+        work_dir_is_new: it was made for this attempt. Always so at the first; at a later one, what
+            the attempts before it left there is lost, or is on another machine: ``state`` is all
+            that there is of them.
         output_dir: every file in here when ``process`` returns is uploaded. It is kept across
             attempts, too: make a file elsewhere in ``work_dir``, and move it here once it is whole.
         state: what ``save_state`` saved, there again at the next attempt.
@@ -175,6 +179,7 @@ class TaskContext(Generic[ConfigT_co]):
         self.attempt: int = facts.attempt
         self.log = log
         self.work_dir: Path = Path(facts.work_dir)
+        self.work_dir_is_new: bool = facts.work_dir_is_new
         self.output_dir: Path = self.work_dir / "output"
         self.output_dir.mkdir(parents=True, exist_ok=True)
         self.state: dict[str, Any] = dict(facts.state)

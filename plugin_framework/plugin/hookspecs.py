@@ -40,7 +40,11 @@ class TaskHooks:
 
     @hookspec
     def on_start(self, ctx: TaskContext[Any]) -> None:
-        """Prepare. The task is running (status 1); a failure here fails it."""
+        """Prepare. The task is running (status 1); a failure here fails it.
+
+        ``ctx.attempt`` above 1 says that it began before. Where ``ctx.work_dir_is_new`` then, that
+        was on another machine, or its files are lost: make again what ``process`` needs of them.
+        """
 
     @hookspec(firstresult=True)
     def process(self, ctx: TaskContext[Any]) -> TaskResult | Mapping[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
@@ -66,6 +67,11 @@ _LIBRARY_LEVELS = {
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
 Model = TypeVar("Model", bound=BaseModel)
+Guard = Callable[[str, bytes], float]
+"""Asked before each attempt at a call, with its path and body: for how many seconds it may be made.
+
+It may raise a DatahubError instead.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +165,16 @@ class DatahubClient:
         self._clock = clock
         self._clock_offset = 0.0  # seconds the server's clock is ahead, where that matters
         self._http = _http_client(self._base_url, ca_bundle, proxy)
+        self._guard: Guard | None = None
+
+    def guarded(self, guard: Guard) -> Self:
+        """This client, over the same connections, for one who may not call at any time.
+
+        What is given up does not arrive later: its connection is broken, not closed.
+        """
+        guarded = copy.copy(self)
+        guarded._guard = guard  # noqa: SLF001 - our own class
+        return guarded
 
     def __enter__(self) -> Self:
         return self
@@ -284,7 +300,9 @@ class DatahubClient:
     def _attempt(self, request: _Request, deadline: float | None) -> Any:
         """Make one attempt; a refused signature is made anew once, by the server's clock."""
         seconds = min(self._request_deadline, math.inf if deadline is None else deadline)
-        with limited_to(seconds) as attempt:
+        if self._guard is not None:
+            seconds = min(seconds, self._guard(request.path, request.body))
+        with limited_to(seconds, breaking=self._guard is not None) as attempt:
             answer = self._exchange(request, attempt)
             if answer.unauthenticated and self._credentials.sign:
                 self._follow_clock_of(answer)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from plugin_framework.errors import Code, ConfigurationError
 _WRITE_SIZE = 64 * 1024
 _IDLE_CONNECTIONS = 32
 _IDLE_SECONDS = 30.0
+_BREAK = struct.pack("ii", 1, 0)  # SO_LINGER: drop what is not sent yet, and reset
 
 SocketOption = (
     tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
@@ -33,9 +35,13 @@ SocketOption = (
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt at a call. ``expires`` is monotonic seconds."""
+    """One attempt at a call. ``expires`` is monotonic seconds.
+
+    ``breaking``: when it is given up, so is what is under way.
+    """
 
     expires: float
+    breaking: bool = False
     peer_closed: bool = False  # the server ended the connection while we were reading
     distrust: str | None = None  # why the server's certificate is not trusted
 
@@ -49,9 +55,9 @@ _attempt: ContextVar[Attempt] = ContextVar("_attempt")
 
 
 @contextmanager
-def limited_to(seconds: float) -> Iterator[Attempt]:
+def limited_to(seconds: float, *, breaking: bool = False) -> Iterator[Attempt]:
     """Give all that this thread does over a ``DeadlineTransport`` one common deadline."""
-    attempt = Attempt(time.monotonic() + seconds)
+    attempt = Attempt(time.monotonic() + seconds, breaking)
     token = _attempt.set(attempt)
     try:
         yield attempt
@@ -101,6 +107,11 @@ class _Stream(httpcore.NetworkStream):
         return self._stream.get_extra_info(info)
 
     def close(self) -> None:
+        attempt = _attempt.get(None)
+        if attempt is not None and attempt.breaking and attempt.left(None) <= 0:
+            # Else the kernel would go on sending it, once the network is back.
+            connection: socket.socket = self._stream.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _BREAK)
         self._stream.close()
 
 

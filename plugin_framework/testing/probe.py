@@ -82,7 +82,9 @@ def make_context(
     check_class(kind)
     folder = work_dir or Path(tempfile.mkdtemp(prefix="datahub-"))
     given = config if isinstance(config, Mapping) else {}
-    facts = TaskFacts("subtask-1", None, attempt, str(folder), given, state or {})
+    facts = TaskFacts(
+        "subtask-1", None, attempt, str(folder), given, state or {}, work_dir_is_new=not work_dir
+    )
     chosen = config if isinstance(config, PluginConfig) else parse_config(kind, given)
     log = logging.getLogger(f"datahub.plugin.{kind.name or kind.__name__}")
     probe = ContextProbe(facts, chosen, _source(input, folder), log)
