@@ -48,7 +48,8 @@ class Journal:
     """Whether other machines know what it keeps; see ``lifecycle.supervisor.RunJournal``."""
 
     def __init__(self, path: Path) -> None:
-        self._db = Database(path)
+        self.database: Database = Database(path)
+        self._db = self.database
         self.uploads: UploadLog = UploadLog(self._db)
         self.timeline: Timeline = Timeline(self._db)
         self.records: Records = Records(self._db)

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from plugin_framework.errors import JournalError
-from plugin_framework.journal.database import MIGRATIONS, SCHEMA_VERSION, Database
+from plugin_framework.journal.database import SCHEMA_VERSION, Database
 from plugin_framework.journal.health import Guard
 from plugin_framework.journal.journal import Journal
+from plugin_framework.journal.migrations import MIGRATIONS
 
 OPENER = """
 import sys

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from plugin_framework.journal.database import MIGRATIONS
 from plugin_framework.journal.journal import Journal
+from plugin_framework.journal.migrations import MIGRATIONS
 from tests.cli.calling import COMMAND, Ended, end_of, environment
 from tests.journal.test_disk import OWN_MOUNTS, mounts
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
+from plugin_framework.engines.cluster.journal_store import JournalStore
 from plugin_framework.engines.cluster.records import (
     Ending,
     Kept,
@@ -38,8 +39,14 @@ class LeaseStore(Protocol):
 
     guarantee: str
 
+    def doubts(self) -> list[str]:
+        """What of the server's configuration may break the guarantee, a line each."""
+
     def open(self, service: str, subtask_ids: Sequence[str]) -> set[str]:
-        """Have a row for each; returns those that were handed over already."""
+        """Have a row for each; returns those that were handed over already.
+
+        One whose ending was noticed counts as not handed over: the service wants it once more.
+        """
 
     def handed(self, subtask_ids: Collection[str]) -> None:
         """Note that the engine has them."""
@@ -69,10 +76,13 @@ class LeaseStore(Protocol):
         """As ``end``, of a subtask that nobody holds; None: somebody does, and nothing is done."""
 
     def settle(self, subtask_id: str, fate: Literal["delivered", "refused"]) -> None:
-        """Note that Datahub acknowledged the ending, or refused it for good."""
+        """Note that Datahub acknowledged the ending, or refused it for good; the lease stays.
+
+        The service hears of it, once more if it had noticed. What was acknowledged stays so.
+        """
 
     def renew_subtask(self, subtask_id: str) -> None:
-        """Datahub has created it anew: forget all but its number."""
+        """Datahub has created it anew: forget all but its number, if its ending is settled."""
 
     def load(self, lease: Lease) -> Kept:
         """What the attempts before this one left."""
@@ -130,16 +140,29 @@ def open_store(settings: Settings, journal: Journal) -> LeaseStore:
             or the journal is to serve more machines than one.
         StoreUnreachableError: it cannot be reached.
     """
-    # Here, for each takes a library that the others do without.
-    from plugin_framework.engines.cluster.journal_store import JournalStore  # noqa: PLC0415
-    from plugin_framework.engines.cluster.postgres import PostgresStore  # noqa: PLC0415
-    from plugin_framework.engines.cluster.redis import RedisStore  # noqa: PLC0415
-
     if settings.store_url is None:
         _refuse_several_machines(settings.broker_url)
         return JournalStore(journal)
-    url = settings.store_url.get_secret_value()
-    return PostgresStore(url) if url.startswith("postgresql:") else RedisStore(url)
+    return _open_server(settings.store_url.get_secret_value())
+
+
+def _open_server(url: str) -> LeaseStore:
+    extra = "postgres" if url.startswith("postgresql:") else "redis"
+    try:
+        # Here, for each takes a library that the others do without.
+        if extra == "postgres":
+            from plugin_framework.engines.cluster.postgres import PostgresStore  # noqa: PLC0415
+
+            return PostgresStore(url)
+        from plugin_framework.engines.cluster.redis import RedisStore  # noqa: PLC0415
+
+        return RedisStore(url)
+    except ImportError:
+        raise ClusterConfigurationError(
+            "DATAHUB_STORE_URL needs the client of its store: pip install"
+            f" 'datahub-plugin-framework[{extra}]'",
+            code=Code.EXTRA_MISSING,
+        ) from None
 
 
 def _refuse_several_machines(broker_url: SecretStr | None) -> None:
