@@ -13,6 +13,7 @@ GROUPS = {
     "3": "Transfers",
     "4": "The journal",
     "5": "The task",
+    "6": "Many machines",
     "9": "The framework",
 }
 
