@@ -138,7 +138,7 @@ def test_the_page_says_how_much_longer_that_is() -> None:
 def test_every_variable_is_one_of_the_settings(
     compose: dict[str, Any], pod: dict[str, Any]
 ) -> None:
-    texts = [path.read_text(encoding="utf-8") for path in FOLDER.iterdir()]
+    texts = [path.read_text(encoding="utf-8") for path in FOLDER.rglob("*") if path.is_file()]
     named = {name for text in texts for name in re.findall(r"\bDATAHUB_[A-Z_]+\b", text)}
     assert named <= DEFAULTS.keys()
     plain = {**environment(pod), **compose["services"]["plugin"]["environment"]}
