@@ -193,7 +193,7 @@ class Code(StrEnum):
     )
     QUEUE_WRONG = (
         "DH-606",
-        "Stop what uses the queue that the line names, delete it once it is empty, and start again.",
+        "Delete the queue that the line names once nobody uses it, and start again.",
     )
     STORE_UNREACHABLE = (
         "DH-607",
