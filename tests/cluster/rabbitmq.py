@@ -127,6 +127,12 @@ class RabbitMQ:
             timeout=DEADLINE,
         ).stdout
 
+    def add_vhosts(self, names: Sequence[str]) -> None:
+        """More of them."""
+        more = self._folder / "more.json"
+        more.write_text(json.dumps(_definitions(names)))
+        self.control("import_definitions", str(more))
+
     def set_consumer_timeout(self, seconds: float) -> None:
         """For deliveries from now on."""
         milliseconds = int(seconds * 1000)
