@@ -110,7 +110,8 @@ CREATE TABLE leases (
 ) STRICT;
 CREATE INDEX leases_taken ON leases (service)
     WHERE number > 0 AND coalesce(fate, 'pending') = 'pending';
-CREATE INDEX leases_to_notice ON leases (service) WHERE fate <> 'pending' AND noticed = 0;
+CREATE INDEX leases_to_notice ON leases (service, changed)
+    WHERE fate <> 'pending' AND noticed = 0;
 CREATE TABLE lease_uploads (
     subtask_id TEXT NOT NULL REFERENCES leases ON DELETE CASCADE,
     name TEXT NOT NULL,
@@ -147,6 +148,11 @@ CREATE TABLE facts (
     fact TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) STRICT;
-ALTER TABLE queue ADD COLUMN why TEXT;
+CREATE TABLE reasons (
+    plugin TEXT PRIMARY KEY,
+    why TEXT NOT NULL
+) STRICT;
+ALTER TABLE queue ADD COLUMN node TEXT;
+ALTER TABLE queue ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
 """,
 )

@@ -29,9 +29,7 @@ class JournalStore(SqlStore):
     def close(self) -> None:
         """The journal is closed by who opened it."""
 
-    def _run_all(
-        self, batch: Sequence[tuple[str, Parameters]], *, durable: bool = True
-    ) -> list[Rows]:
+    def _ask(self, batch: Sequence[tuple[str, Parameters]], *, durable: bool) -> list[Rows]:
         now = {"now": time.time()}
         reads = all(whole(statement).lstrip().startswith("SELECT") for statement, _ in batch)
         held = self._db.read() if reads else self._db.write(durable=durable, patient=True)

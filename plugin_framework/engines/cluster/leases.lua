@@ -22,20 +22,17 @@ local function settled(id)
   return fate and fate ~= 'pending'
 end
 
+-- Lists keep the order in which their entries came.
 local function listed(name, id, holds)
-  call(holds and 'SADD' or 'SREM', name, id)
+  if holds then call('ZADD', name, 'NX', now(), id) else call('ZREM', name, id) end
 end
 
 local function list(id)
   local row = call('HMGET', key(id), 'service', 'number', 'noticed')
-  local service, over = row[1] or '', settled(id)
+  local service, over, noticed = row[1] or '', settled(id), row[3] == '1'
   listed('datahub:taken:' .. service, id, not over and tonumber(row[2] or 0) > 0)
-  listed('datahub:ended:' .. service, id, over and row[3] ~= '1')
-  if over and row[3] == '1' then
-    call('ZADD', 'datahub:done', now(), id)
-  else
-    call('ZREM', 'datahub:done', id)
-  end
+  listed('datahub:ended:' .. service, id, over and not noticed)
+  listed('datahub:done', id, over and noticed)
 end
 
 local function ours(id, number, node)
@@ -66,18 +63,14 @@ local does = {}
 function does.open(service, ...)
   local handed = {}
   for _, id in ipairs({...}) do
-    local before = call('HMGET', key(id), 'service', 'handed', 'noticed')
-    if before[1] and before[1] ~= service then
-      call('SREM', 'datahub:taken:' .. before[1], id)
-      call('SREM', 'datahub:ended:' .. before[1], id)
+    local before = call('HMGET', key(id), 'service', 'noticed')
+    if before[2] == '1' then does.renew_subtask(id) end
+    if before[1] ~= service then
+      call('ZREM', 'datahub:taken:' .. (before[1] or ''), id)
+      call('ZREM', 'datahub:ended:' .. (before[1] or ''), id)
+      call('HSET', key(id), 'service', service)
     end
-    call('HSET', key(id), 'service', service)
-    -- A service that opens one again whose ending it had noticed is about to hand it over anew.
-    if before[3] == '1' then
-      call('HDEL', key(id), 'handed')
-    elseif before[2] then
-      handed[#handed + 1] = id
-    end
+    if call('HEXISTS', key(id), 'handed') == 1 then handed[#handed + 1] = id end
     list(id)
   end
   return handed
@@ -136,7 +129,6 @@ function does.settle(id, fate)
   local row = call('HMGET', key(id), 'ending', 'fate')
   if not row[1] then return end
   call('HSET', key(id), 'fate', row[2] == 'delivered' and row[2] or fate)
-  call('HDEL', key(id), 'noticed')
   forget_files(id, false)
   list(id)
 end
@@ -145,7 +137,7 @@ end
 function does.renew_subtask(id)
   if not settled(id) then return end
   call('HSET', key(id), 'held', 0)
-  call('HDEL', key(id), 'state', 'ending', 'fate', 'noticed')
+  call('HDEL', key(id), 'handed', 'state', 'ending', 'fate', 'noticed')
   forget_files(id, true)
   list(id)
 end
@@ -181,15 +173,15 @@ end
 
 function does.held(service)
   local found = {}
-  for _, id in ipairs(call('SMEMBERS', 'datahub:taken:' .. service)) do
+  for _, id in ipairs(call('ZRANGE', 'datahub:taken:' .. service, 0, -1)) do
     found[#found + 1] = {id, sight(id)}
   end
   return found
 end
 
-function does.ended(service)
+function does.ended(service, most)
   local found = {}
-  for _, id in ipairs(call('SMEMBERS', 'datahub:ended:' .. service)) do
+  for _, id in ipairs(call('ZRANGE', 'datahub:ended:' .. service, 0, most - 1)) do
     found[#found + 1] = {id, call('HMGET', key(id), 'ending', 'fate')}
   end
   return found

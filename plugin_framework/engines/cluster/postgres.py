@@ -51,7 +51,8 @@ CREATE TABLE datahub.leases (
 );
 CREATE INDEX leases_taken ON datahub.leases (service)
     WHERE number > 0 AND coalesce(fate, 'pending') = 'pending';
-CREATE INDEX leases_to_notice ON datahub.leases (service) WHERE fate <> 'pending' AND noticed = 0;
+CREATE INDEX leases_to_notice ON datahub.leases (service, changed)
+    WHERE fate <> 'pending' AND noticed = 0;
 CREATE TABLE datahub.lease_uploads (
     subtask_id TEXT NOT NULL REFERENCES datahub.leases ON DELETE CASCADE,
     name TEXT NOT NULL,
@@ -134,9 +135,7 @@ class PostgresStore(SqlStore):
         while (connection := self._next_idle()) is not None:
             connection.close()
 
-    def _run_all(
-        self, batch: Sequence[tuple[str, Parameters]], *, durable: bool = True
-    ) -> list[Rows]:
+    def _ask(self, batch: Sequence[tuple[str, Parameters]], *, durable: bool) -> list[Rows]:
         del durable  # it is all the same here: the server writes for many at once
         try:
             with self._connection() as connection, psycopg.ClientCursor(connection) as cursor:

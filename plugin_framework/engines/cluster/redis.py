@@ -23,7 +23,7 @@ from plugin_framework.engines.cluster.records import (
     SharedUpload,
     Sight,
 )
-from plugin_framework.engines.cluster.sql_store import lost
+from plugin_framework.engines.cluster.sql_store import MOST_ENDED, lost
 from plugin_framework.errors import ClusterConfigurationError, Code, StoreUnreachableError
 from plugin_framework.journal.uploads import KeptPart, Output
 
@@ -176,7 +176,10 @@ class RedisStore:
 
     def ended(self, service: str) -> list[tuple[str, Ending]]:
         """See ``LeaseStore.ended``."""
-        return [(subtask_id, _ending(*kept)) for subtask_id, kept in self._run("ended", service)]
+        return [
+            (subtask_id, _ending(*kept))
+            for subtask_id, kept in self._run("ended", service, MOST_ENDED)
+        ]
 
     def noticed(self, subtask_ids: Collection[str]) -> None:
         """See ``LeaseStore.noticed``."""

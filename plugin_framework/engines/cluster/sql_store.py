@@ -22,6 +22,8 @@ from plugin_framework.journal.uploads import KeptPart, Output
 
 Parameters = dict[str, Any]
 Rows = list[tuple[Any, ...]]
+MOST_ENDED = 200
+"""How many endings are told at once: each may be of some MiB."""
 
 
 class SqlStore(ABC):
@@ -31,8 +33,10 @@ class SqlStore(ABC):
 
     def open(self, service: str, subtask_ids: Sequence[str]) -> set[str]:
         """See ``LeaseStore.open``."""
-        found = self._each(sql.OPEN, subtask_ids, service=service)
-        return {subtask_id for rows in found for subtask_id, handed in rows if handed}
+        found = [row for (row,) in self._each(sql.OPEN, subtask_ids, service=service)]
+        anew = [subtask_id for subtask_id, _, noticed in found if noticed]
+        self._run_all([(each, {"subtask_id": one}) for one in anew for each in sql.RENEW_SUBTASK])
+        return {subtask_id for subtask_id, handed, noticed in found if handed and not noticed}
 
     def handed(self, subtask_ids: Collection[str]) -> None:
         """See ``LeaseStore.handed``."""
@@ -59,7 +63,7 @@ class SqlStore(ABC):
         in_order = sorted(leases, key=lambda lease: lease.subtask_id)
         batch = [(sql.RENEW, _of(lease)) for lease in in_order]
         # What counts is that it grows: a beat that a crash takes back is only not seen.
-        renewed = self._run_all(batch, durable=False) if batch else []
+        renewed = self._run_all(batch, durable=False)
         return {subtask_id for rows in renewed for (subtask_id,) in rows}
 
     def release(self, lease: Lease) -> None:
@@ -141,7 +145,7 @@ class SqlStore(ABC):
 
     def ended(self, service: str) -> list[tuple[str, Ending]]:
         """See ``LeaseStore.ended``."""
-        rows = self._run(sql.ENDED, service=service)
+        rows = self._run(sql.ENDED, service=service, most=MOST_ENDED)
         return [(subtask_id, _ending(*kept)) for subtask_id, *kept in rows]
 
     def noticed(self, subtask_ids: Collection[str]) -> None:
@@ -182,8 +186,9 @@ class SqlStore(ABC):
 
     def _each(self, statement: str, subtask_ids: Collection[str], **values: Any) -> list[Rows]:
         # In one order, so that no two batches wait for each other.
-        batch = [(statement, {"subtask_id": each, **values}) for each in sorted(subtask_ids)]
-        return self._run_all(batch) if batch else []
+        return self._run_all(
+            [(statement, {"subtask_id": each, **values}) for each in sorted(subtask_ids)]
+        )
 
     def _fenced(self, lease: Lease, *batch: tuple[str, Parameters]) -> Rows:
         """What the first statement returns, which is nothing where the lease is lost."""
@@ -192,13 +197,16 @@ class SqlStore(ABC):
             raise lost(lease)
         return first
 
-    @abstractmethod
     def _run_all(
         self, batch: Sequence[tuple[str, Parameters]], *, durable: bool = True
     ) -> list[Rows]:
-        """What each statement returns; all of them are done, or none.
+        return self._ask(batch, durable=durable) if batch else []
 
-        One that is not ``durable`` need not be on disk.
+    @abstractmethod
+    def _ask(self, batch: Sequence[tuple[str, Parameters]], *, durable: bool) -> list[Rows]:
+        """What each statement returns, of which there is one or more; all are done, or none.
+
+        What is not ``durable`` need not be on disk.
 
         Raises:
             StoreUnreachableError: the database does not do it.

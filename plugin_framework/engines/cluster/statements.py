@@ -23,12 +23,10 @@ def whole(statement: str) -> str:
     return statement
 
 
-# A service that opens one again whose ending it had noticed is about to hand it over anew.
 OPEN = """
-INSERT INTO leases AS l (subtask_id, service, changed) VALUES (:subtask_id, :service, :now)
-ON CONFLICT (subtask_id) DO UPDATE SET service = excluded.service,
-    handed = CASE WHEN l.noticed = 1 THEN 0 ELSE l.handed END
-RETURNING subtask_id, handed
+INSERT INTO leases (subtask_id, service, changed) VALUES (:subtask_id, :service, :now)
+ON CONFLICT (subtask_id) DO UPDATE SET service = excluded.service
+RETURNING subtask_id, handed, noticed
 """
 HANDED = "UPDATE leases SET handed = 1 WHERE subtask_id = :subtask_id"
 LOOK = "SELECT {sight} FROM leases WHERE subtask_id = :subtask_id"
@@ -65,8 +63,7 @@ WHERE l.held = 0
 RETURNING ending, fate
 """
 SETTLE = """
-UPDATE leases SET fate = CASE WHEN fate = 'delivered' THEN fate ELSE :fate END, noticed = 0,
-    changed = :now
+UPDATE leases SET fate = CASE WHEN fate = 'delivered' THEN fate ELSE :fate END, changed = :now
 WHERE subtask_id = :subtask_id AND ending IS NOT NULL
 """
 FORGET_UPLOADS_OF_SETTLED = """
@@ -86,7 +83,8 @@ DELETE FROM lease_outputs WHERE subtask_id = :subtask_id
     AND EXISTS (SELECT 1 FROM leases WHERE {settled})
 """,
     """
-UPDATE leases SET held = 0, state = '{}', ending = NULL, fate = NULL, noticed = 0 WHERE {settled}
+UPDATE leases SET handed = 0, held = 0, state = '{}', ending = NULL, fate = NULL, noticed = 0
+WHERE {settled}
 """,
 )
 LOAD = (
@@ -137,7 +135,7 @@ SELECT subtask_id, {sight} FROM leases WHERE service = :service AND number > 0
 """
 ENDED = """
 SELECT subtask_id, ending, fate FROM leases
-WHERE service = :service AND fate <> 'pending' AND noticed = 0
+WHERE service = :service AND fate <> 'pending' AND noticed = 0 ORDER BY changed LIMIT :most
 """
 NOTICED = "UPDATE leases SET noticed = 1 WHERE {settled}"
 

@@ -45,7 +45,7 @@ class LeaseStore(Protocol):
     def open(self, service: str, subtask_ids: Sequence[str]) -> set[str]:
         """Have a row for each; returns those that were handed over already.
 
-        One whose ending was noticed counts as not handed over: the service wants it once more.
+        One whose ending was noticed begins anew: see ``renew_subtask``.
         """
 
     def handed(self, subtask_ids: Collection[str]) -> None:
@@ -78,7 +78,7 @@ class LeaseStore(Protocol):
     def settle(self, subtask_id: str, fate: Literal["delivered", "refused"]) -> None:
         """Note that Datahub acknowledged the ending, or refused it for good; the lease stays.
 
-        The service hears of it, once more if it had noticed. What was acknowledged stays so.
+        What was acknowledged stays so.
         """
 
     def renew_subtask(self, subtask_id: str) -> None:
@@ -105,7 +105,10 @@ class LeaseStore(Protocol):
         """The leases of a service's subtasks that have not ended, of those taken at least once."""
 
     def ended(self, service: str) -> list[tuple[str, Ending]]:
-        """The endings that the service has not noticed yet and that are no longer pending."""
+        """The endings that the service has not noticed yet and that are no longer pending.
+
+        The oldest come first, and not all at once where they are many.
+        """
 
     def noticed(self, subtask_ids: Collection[str]) -> None:
         """The service's journal has their endings."""
