@@ -4,6 +4,7 @@ import sys
 from types import ModuleType
 
 from benchmarks import (
+    cluster,
     emulator,
     heartbeats,
     imports,
@@ -24,6 +25,7 @@ PARTS: dict[str, ModuleType] = {
     "heartbeats": heartbeats,
     "small-files": small_files,
     "service": service,
+    "cluster": cluster,
     "emulator": emulator,
     "storage": storage,
     "transfer": suite,

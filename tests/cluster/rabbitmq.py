@@ -58,7 +58,7 @@ class RabbitMQ:
     def __enter__(self) -> Self:
         self._epmd = subprocess.Popen(
             ["epmd", "-address", LOOPBACK, "-port", str(self._names)],
-            env=self._environment(),
+            env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -91,7 +91,7 @@ class RabbitMQ:
         with (self._folder / "output").open("ab") as output:
             self._server = subprocess.Popen(
                 [_SCRIPTS / "rabbitmq-server"],
-                env=self._environment(),
+                env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -120,7 +120,7 @@ class RabbitMQ:
         """What rabbitmqctl prints. It takes a second or two, most of it of a processor."""
         return subprocess.run(
             [_SCRIPTS / "rabbitmqctl", "-q", *arguments],
-            env=self._environment(),
+            env=self.environment(),
             check=True,
             capture_output=True,
             text=True,
@@ -156,8 +156,8 @@ class RabbitMQ:
         logs = [self._folder / "output", *(self._folder / "log").iterdir()]
         return "\n".join(path.read_text(errors="replace")[-5000:] for path in logs)
 
-    def _environment(self) -> dict[str, str]:
-        """The same for all of its tools: else they start a name server on all addresses."""
+    def environment(self) -> dict[str, str]:
+        """Of it, and of its tools: without it they start a name server on all addresses."""
         folder = self._folder
         return {
             "PATH": f"{_SCRIPTS}:/usr/bin:/bin:/usr/sbin:/sbin",

@@ -23,14 +23,14 @@ def test_a_no_op_costs_at_most_30_ms_more_than_here(cluster: Cluster, figure: Fi
     here = cluster.local_service("Nothing")
     cluster.worker("one", "Nothing")
     for service in (here, through_broker):
-        _seconds(cluster, service)  # the first also loads what is loaded once
-    took = [(_seconds(cluster, here), _seconds(cluster, through_broker)) for _ in range(COUNT)]
+        seconds(cluster, service)  # the first also loads what is loaded once
+    took = [(seconds(cluster, here), seconds(cluster, through_broker)) for _ in range(COUNT)]
     local, clustered = (statistics.median(times) for times in zip(*took, strict=True))
     figure("ms here, through the broker", (round(local * 1000, 1), round(clustered * 1000, 1)))
     assert clustered - local <= MOST_SECONDS
 
 
-def _seconds(cluster: Cluster, service: Service) -> float:
+def seconds(cluster: Cluster, service: Service) -> float:
     """From before it is handed in until its result is there."""
     (subtask,) = cluster.new()
     began = time.monotonic()
