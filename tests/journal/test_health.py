@@ -49,10 +49,11 @@ def overwrite_the_header(path: Path) -> None:
 
 
 def overwrite_a_page(path: Path) -> None:
-    """All pages but the first, where the tables begin, as a bad block would leave them."""
+    """All pages but the first ones, which say what tables there are, as bad blocks leave them."""
+    begin = path.stat().st_size // 2
     with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xa5" * (path.stat().st_size - 4096))
+        file.seek(begin)
+        file.write(b"\xa5" * begin)
 
 
 def copies(path: Path) -> list[Path]:
