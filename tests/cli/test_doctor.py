@@ -66,7 +66,7 @@ def test_nothing_is_set(tmp_path: Path) -> None:
     assert found["ok"] is False
     assert found["counts"]["fail"] == 1
     assert of(found, "datahub") == [("fail", "DATAHUB_BASE_URL is not set")]
-    assert len(found["settings"]) == 40
+    assert len(found["settings"]) == 45
     assert {one["level"] for one in found["findings"]} <= {"ok", "warn", "fail", "skip"}
     assert all(one["remedy"] for one in found["findings"] if one["level"] in {"warn", "fail"})
     assert all("\n" not in one["message"] for one in found["findings"])

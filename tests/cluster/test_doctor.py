@@ -127,3 +127,5 @@ def test_a_plugin_without_a_limit(doctor: Doctor) -> None:
     assert "timeout_seconds" in str(one.remedy)
     assert doctor.say("Endless", TIMEOUT_SECONDS=60)["timeout"].level == "ok"
     assert doctor.say("Endless", CONSUMER_TIMEOUT=0)["timeout"].level == "ok"
+    limited = doctor.say("Slow")["timeout"].message
+    assert limited.startswith("Slow may run 60 s, and RabbitMQ takes a subtask away after 1800 s")

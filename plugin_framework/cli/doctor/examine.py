@@ -8,7 +8,15 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
 
-from plugin_framework.cli.doctor import datahub, machine, plugins, state, storage, variables
+from plugin_framework.cli.doctor import (
+    cluster,
+    datahub,
+    machine,
+    plugins,
+    state,
+    storage,
+    variables,
+)
 from plugin_framework.cli.doctor.case import Case
 from plugin_framework.cli.doctor.finding import Check, Finding
 from plugin_framework.errors import Code
@@ -24,6 +32,7 @@ def findings(case: Case) -> Iterator[Finding]:
         datahub.CHECKS,
         *[(check,) for check in storage.checks(case.settings)],
         *[(check,) for check in (*state.CHECKS, *machine.CHECKS, *plugins.CHECKS)],
+        cluster.checks(case.settings),
     ]
     under_way = [_begin(partial(examine, case, group)) for group in groups]
     for one in under_way:

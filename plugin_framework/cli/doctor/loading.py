@@ -116,7 +116,12 @@ def _plugin(ref: dict[str, Any]) -> dict[str, Any]:
         raise PluginLoadError(
             f"plugin {known.name}: its Config has no JSON Schema: {reason}", code=Code.NO_SCHEMA
         ) from None
-    return {"version": plugin.version or known.version, "description": description_of(plugin)}
+    return {
+        "version": plugin.version or known.version,
+        "description": description_of(plugin),
+        "timeout_seconds": plugin.timeout_seconds,
+        "resources": dict(plugin.resources),
+    }
 
 
 def _extension(name: str) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import entry_points
 from typing import IO, Any, Self
@@ -38,26 +38,46 @@ Wanted = dict[str, Any]
 Answer = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What a plugin's class says of itself; ``version`` is that of its distribution where not."""
+
+    name: str
+    version: str
+    timeout_seconds: float | None
+    resources: Mapping[str, Any]
+
+
 def plugins(case: Case) -> Iterator[Told]:
     """Each plugin that is named, or else all, and all extensions."""
     wanted: list[Wanted] = []
     names = case.names or _names(case.settings.plugin)
-    for name in names:
-        try:
-            import_from_here(name)
-            ref = find_plugin(name)
-        except ConfigurationError as error:
-            yield "fail", str(error), "datahub-plugin list shows what is installed", error.code
+    for found in _found(names):
+        if isinstance(found, ConfigurationError):
+            yield "fail", str(found), "datahub-plugin list shows what is installed", found.code
         else:
-            wanted.append({"kind": "plugin", "name": name, "ref": asdict(ref)})
+            wanted.append(found)
     if not names:
         remedy = "pip install one (entry points of the group datahub.plugins)"
         yield "warn", "no plugins are installed", remedy
     extensions = sorted({point.name for point in entry_points(group=EXTENSION_GROUP)})
     wanted += [{"kind": "extension", "name": name} for name in extensions]
-    hidden = secret_variables()
-    kept = {name: text for name, text in case.reading.environ.items() if name.upper() not in hidden}
-    yield from _loaded(wanted, kept)
+    yield from (told for told, _ in _loaded(wanted, case))
+
+
+def served(case: Case) -> Iterator[Imported]:
+    """Those that `serve` and `worker` would take, or else all; none that cannot be imported."""
+    chosen = case.settings.plugin
+    names = case.names or ([chosen] if chosen else _names(None))
+    wanted = [found for found in _found(names) if not isinstance(found, ConfigurationError)]
+    for one, (_, answer) in zip(wanted, _loaded(wanted, case), strict=True):
+        if answer is not None:
+            yield Imported(
+                one["ref"]["name"],
+                answer["version"],
+                answer["timeout_seconds"],
+                answer["resources"],
+            )
 
 
 def _names(chosen: str | None) -> list[str]:
@@ -65,11 +85,24 @@ def _names(chosen: str | None) -> list[str]:
     return list(dict.fromkeys([*installed_plugins(), *([chosen] if chosen else [])]))
 
 
-def _loaded(wanted: Sequence[Wanted], environ: Mapping[str, str]) -> Iterator[Told]:
+def _found(names: Iterable[str]) -> Iterator[Wanted | ConfigurationError]:
+    for name in names:
+        try:
+            import_from_here(name)
+            ref = find_plugin(name)
+        except ConfigurationError as error:
+            yield error
+        else:
+            yield {"kind": "plugin", "name": name, "ref": asdict(ref)}
+
+
+def _loaded(wanted: Sequence[Wanted], case: Case) -> Iterator[tuple[Told, Answer | None]]:
     """What came of importing each; where one ends the process, another goes on with the rest."""
+    hidden = secret_variables()
+    kept = {name: text for name, text in case.reading.environ.items() if name.upper() not in hidden}
     left = list(wanted)
     while left:
-        with _Loader(left, environ) as loader:
+        with _Loader(left, kept) as loader:
             while left and not loader.over:
                 yield loader.told(left.pop(0))
 
@@ -139,12 +172,16 @@ class _Loader:
             return self._begun
         return self._take(LOAD_SECONDS)
 
-    def told(self, one: Wanted) -> Told:
-        """What came of importing the next one."""
-        title = f"{one['kind']} {one['name']}"
+    def told(self, one: Wanted) -> tuple[Told, Answer | None]:
+        """What came of importing the next one; with its answer, if it could be."""
         answer = self._next()
         number, self._told = self._told, self._told + 1
         self.over = answer is None or answer.get("number") != number
+        right = answer is not None and not self.over and not answer["error"]
+        return self._in_words(one, answer), answer if right else None
+
+    def _in_words(self, one: Wanted, answer: Answer | None) -> Told:
+        title = f"{one['kind']} {one['name']}"
         if answer is None:
             remedy = "import what is slow where it is used, or see what its module waits for"
             said = f"{title}: not imported within {LOAD_SECONDS:g} s"
