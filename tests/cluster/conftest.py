@@ -28,7 +28,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     if report.failed:
         for value in getattr(item, "funcargs", {}).values():
             if isinstance(value, Cluster):
-                report.sections += [(one.name, one.text[-SHOWN:]) for one in value.processes]
+                report.sections += [(one.name, one.shown[-SHOWN:]) for one in value.processes]
     return report
 
 

@@ -28,6 +28,12 @@ def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) ->
     return found
 
 
+def _line(line: Mapping[str, Any]) -> str:
+    parts = (line.get("time", "")[11:23], line.get("level", ""), line.get("attempt", ""))
+    head = " ".join(str(part) for part in parts if part)
+    return "\n".join(filter(None, [f"{head} {line['message']}", line.get("traceback")]))
+
+
 def environment(**variables: str) -> dict[str, str]:
     """Ours, with no other Datahub setting than these."""
     clean = {name: value for name, value in os.environ.items() if "DATAHUB" not in name}
@@ -92,6 +98,12 @@ class Command:
             return "".join(self._said)
 
     @property
+    def shown(self) -> str:
+        """The same for people."""
+        with self._changed:
+            return "\n".join(map(_line, self.lines))
+
+    @property
     def output(self) -> list[str]:
         """What it has printed, line by line."""
         with self._changed:
@@ -102,14 +114,14 @@ class Command:
         with self._changed:
             self._changed.wait_for(lambda: len(self.found(text)) >= times or self._over(), seconds)
             found = self.found(text)
-            assert len(found) >= times, f"{self.name} does not say {text!r}:\n{self.text}"
+            assert len(found) >= times, f"{self.name} does not say {text!r}:\n{self.shown}"
             return found[times - 1]
 
     def printed(self, seconds: float = DEADLINE) -> str:
         """The first line on its standard output."""
         with self._changed:
             self._changed.wait_for(lambda: self._printed or self._over(), seconds)
-            assert self._printed, self.text
+            assert self._printed, self.shown
             return self._printed[0]
 
     def found(self, text: str) -> list[dict[str, Any]]:
@@ -132,7 +144,7 @@ class Command:
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} does not end:\n{self.text}") from None
+            raise AssertionError(f"{self.name} does not end:\n{self.shown}") from None
         return self._finish()
 
     def _finish(self) -> int:
