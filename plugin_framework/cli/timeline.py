@@ -95,8 +95,17 @@ def _transfer(detail: Detail, _began: float) -> str:
     return f"{done} {detail['name']}, {large}" + (f" in {seconds:.3f} s" if seconds else "")
 
 
+def _at_a_node(what: str) -> Callable[[Detail, float], str]:
+    return lambda detail, _: f"attempt {detail['attempt']} {what} on node {detail['node']}"
+
+
 _WORDS: Mapping[str, Callable[[Detail, float], str]] = {
     "accepted": lambda detail, _: f"accepted by the service, for plugin {detail['plugin']}",
+    "handed over": lambda _detail, _began: "handed over to the engine",
+    "taken": _at_a_node("begins"),
+    "given back": lambda _detail, _began: "its node gave it back",
+    "published again": lambda _detail, _began: "handed over once more: no node seems to have it",
+    "ended": _at_a_node("ended"),
     "dropped": lambda detail, _: f"Datahub refused its start, and it is dropped: {detail['error']}",
     "attempt": lambda detail, _: f"attempt {detail['attempt']}",
     "not started": lambda detail, _: f"attempt {detail['attempt']} undone: Datahub not told",

@@ -7,10 +7,11 @@ none is taken twice.
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from plugin_framework.journal.database import Database
 from plugin_framework.journal.timeline import cleaned
@@ -32,7 +33,7 @@ class Waiting:
     """A subtask found in the queue.
 
     ``wanted`` is the status that was last asked for: 1, 2 or 4. ``attempts`` is how often it was
-    started.
+    started. ``accepted`` is in Unix seconds.
     """
 
     place: int
@@ -40,17 +41,35 @@ class Waiting:
     plugin: str
     wanted: int
     attempts: int
+    accepted: float
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a subtask that never ran, and the report on it, as of ``Journal.add_report``."""
+    """The end of a subtask that did not run here, and the report on it: ``Journal.add_report``.
+
+    ``fate`` is what became of the report elsewhere; one that is pending is sent from here.
+    """
 
     subtask_id: str
     status: int
     path: str
     body: bytes
     outcome: Mapping[str, Any]
+    fate: Literal["pending", "delivered", "refused"] = "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that happened to a subtask of the queue, elsewhere.
+
+    ``node`` is who has it now, in which ``attempt``; None where nobody is known to.
+    """
+
+    subtask_id: str
+    kind: Literal["handed over", "taken", "given back", "published again"]
+    attempt: int = 0
+    node: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +95,17 @@ class Changes:
     calls: list[int] = field(default_factory=list)
 
 
+_KNOWN = (
+    "INSERT INTO subtasks (subtask_id, task_id, plugin, config, created)"
+    " SELECT subtask_id, task_id, plugin, config, accepted FROM queue"
+    " WHERE subtask_id = ? ON CONFLICT DO NOTHING"
+)
+_EVENT = (
+    "INSERT INTO events (subtask_id, at, kind, detail)"
+    " SELECT subtask_id, ?2, ?3, ?4 FROM subtasks WHERE subtask_id = ?1"
+)
+
+
 class Queue:
     """The queue of one service."""
 
@@ -88,29 +118,13 @@ class Queue:
         with self._db.write() as db:
             dropped = [subtask_id for subtask_id, _ in changes.dropped]
             over = [*dropped, *(one.subtask_id for one in changes.ended)]
+            db.executemany(_KNOWN, [(one,) for one in over])
             db.executemany(
-                "INSERT INTO subtasks (subtask_id, task_id, plugin, config, created)"
-                " SELECT subtask_id, task_id, plugin, config, accepted FROM queue"
-                " WHERE subtask_id = ? ON CONFLICT DO NOTHING",
-                [(one,) for one in over],
-            )
-            db.executemany(
-                "INSERT INTO events (subtask_id, at, kind, detail) VALUES (?, ?, 'dropped', ?)",
-                [(one, now, json.dumps({"error": cleaned(why)})) for one, why in changes.dropped],
+                _EVENT,
+                [(one, now, "dropped", _json({"error": why})) for one, why in changes.dropped],
             )
             for one in changes.ended:
-                db.execute(
-                    "INSERT INTO reports (subtask_id, status, path, body, outcome, created)"
-                    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                    (
-                        one.subtask_id,
-                        one.status,
-                        one.path,
-                        one.body,
-                        json.dumps(one.outcome),
-                        now,
-                    ),
-                )
+                _end(db, one, now)
             gone = [*changes.removed, *over]
             db.executemany("DELETE FROM queue WHERE subtask_id = ?", [(one,) for one in gone])
             db.executemany(
@@ -130,19 +144,56 @@ class Queue:
         """All that is in the queue, in order."""
         with self._db.read() as db:
             rows = db.execute(
-                "SELECT place, subtask_id, plugin, wanted, (SELECT count(*) FROM attempts a"
-                " WHERE a.subtask_id = q.subtask_id) FROM queue q ORDER BY place"
+                "SELECT place, subtask_id, plugin, wanted, max(attempt, (SELECT count(*)"
+                " FROM attempts a WHERE a.subtask_id = q.subtask_id)), accepted"
+                " FROM queue q ORDER BY place"
             ).fetchall()
         return [Waiting(*row) for row in rows]
 
     def find(self, subtask_id: str) -> Accepted | None:
         """A subtask as it was accepted, if it is in the queue."""
+        return next(iter(self.find_all([subtask_id])), None)
+
+    def find_all(self, subtask_ids: Collection[str], *, size: int = 0) -> list[Accepted]:
+        """Those of the subtasks that are in the queue, as they were accepted, in order.
+
+        No more of them than have configs of ``size`` characters together, but always the first.
+        """
+        found: list[Accepted] = []
         with self._db.read() as db:
-            row = db.execute(
-                "SELECT place, subtask_id, task_id, plugin, config FROM queue WHERE subtask_id = ?",
-                (subtask_id,),
-            ).fetchone()
-        return Accepted(*row) if row else None
+            for row in db.execute(
+                "SELECT place, subtask_id, task_id, plugin, config FROM queue"
+                " WHERE subtask_id IN (SELECT value FROM json_each(?)) ORDER BY place",
+                (json.dumps(list(subtask_ids)),),
+            ):
+                found.append(Accepted(*row))
+                size -= len(found[-1].config)
+                if size < 0:
+                    break
+        return found
+
+    def note(self, notes: Iterable[Note]) -> None:
+        """Have in the timelines what happened elsewhere, without waiting for the disk."""
+        now = time.time()
+        with self._db.write(durable=False) as db:
+            for one in notes:
+                # Before any attempt, for a timeline belongs to a subtask that is known.
+                db.execute(_KNOWN, (one.subtask_id,))
+                if one.kind != "handed over":  # a node may have been seen with it by now
+                    db.execute(
+                        "UPDATE queue SET node = ?2, attempt = max(attempt, ?3)"
+                        " WHERE subtask_id = ?1",
+                        (one.subtask_id, one.node, one.attempt),
+                    )
+                detail = {"attempt": one.attempt, "node": one.node} if one.node else {}
+                db.execute(_EVENT, (one.subtask_id, now, one.kind, _json(detail)))
+
+    def explain(self, plugin: str, why: str | None) -> None:
+        """Note why the subtasks of a plugin wait; None: for nothing but their turn."""
+        with self._db.write(durable=False) as db:
+            db.execute("DELETE FROM reasons WHERE plugin = ?", (plugin,))
+            if why is not None:
+                db.execute("INSERT INTO reasons VALUES (?, ?)", (plugin, cleaned(why)))
 
     def endings(self, subtask_ids: Collection[str]) -> dict[str, Ending]:
         """Those that have ended here."""
@@ -181,3 +232,32 @@ class Queue:
         """Forget the calls taken before a time in Unix seconds."""
         with self._db.write(durable=False) as db:
             db.execute("DELETE FROM calls WHERE at < ?", (before,))
+
+
+def _end(db: sqlite3.Connection, one: Ended, now: float) -> None:
+    settled = None if one.fate == "pending" else now
+    # What Datahub knows stands in place of what is kept here of it, or of an earlier life.
+    db.execute(
+        "INSERT INTO reports (subtask_id, status, path, body, outcome, created, fate, settled)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+        " ON CONFLICT (subtask_id) WHERE outcome IS NOT NULL DO UPDATE SET status = ?2, path = ?3,"
+        " body = ?4, outcome = ?5, created = ?6, fate = ?7, settled = ?8"
+        " WHERE ?7 <> 'pending' AND (fate = 'pending' OR body <> ?4)",
+        (
+            one.subtask_id,
+            one.status,
+            one.path,
+            one.body,
+            json.dumps(one.outcome),
+            now,
+            one.fate,
+            settled,
+        ),
+    )
+    if node := one.outcome.get("node"):
+        detail = {"attempt": one.outcome.get("attempt"), "node": node, "status": one.status}
+        db.execute(_EVENT, (one.subtask_id, now, "ended", _json(detail)))
+
+
+def _json(detail: Mapping[str, Any]) -> str:
+    return json.dumps(cleaned(dict(detail)))

@@ -12,7 +12,8 @@ State = Literal["undelivered", "refused", "waiting", "unfinished", "delivered"]
 
 _SELECT = """
 SELECT s.subtask_id, s.task_id, s.plugin, s.created,
-    (SELECT count(*) FROM attempts a WHERE a.subtask_id = s.subtask_id),
+    max((SELECT count(*) FROM attempts a WHERE a.subtask_id = s.subtask_id),
+        coalesce(q.attempt, e.outcome ->> 'attempt', 0)),
     (SELECT status FROM reports r WHERE r.subtask_id = s.subtask_id
         ORDER BY report_id DESC LIMIT 1),
     (SELECT count(*) FROM reports r WHERE r.subtask_id = s.subtask_id AND fate = 'pending'),
@@ -21,8 +22,7 @@ SELECT s.subtask_id, s.task_id, s.plugin, s.created,
     (SELECT count(*) FROM events v WHERE v.subtask_id = s.subtask_id AND kind = 'undelivered'),
     (SELECT detail FROM events v WHERE v.subtask_id = s.subtask_id AND kind = 'undelivered'
         ORDER BY event_id DESC LIMIT 1),
-    (SELECT accepted FROM queue q WHERE q.subtask_id = s.subtask_id AND accepted > s.started),
-    d.at, d.detail
+    q.accepted, q.node, q.attempt, w.why, d.at, d.detail
 FROM (
     SELECT subtask_id, task_id, plugin, created, rowid AS place,
         (SELECT coalesce(max(started), 0) FROM attempts a WHERE a.subtask_id = t.subtask_id)
@@ -32,6 +32,8 @@ FROM (
     WHERE NOT EXISTS (SELECT 1 FROM subtasks t WHERE t.subtask_id = q.subtask_id)
 ) s
 LEFT JOIN reports e ON e.subtask_id = s.subtask_id AND e.outcome IS NOT NULL
+LEFT JOIN queue q ON q.subtask_id = s.subtask_id AND q.accepted > s.started
+LEFT JOIN reasons w ON w.plugin = q.plugin
 LEFT JOIN events d ON d.event_id = (SELECT max(event_id) FROM events v
     WHERE v.subtask_id = s.subtask_id AND kind = 'dropped' AND at >= s.started)
 """
@@ -44,7 +46,8 @@ class Record:
     ``status`` is the last that was reported or is to be. ``since`` is when its oldest undelivered
     report was written, or else when it was accepted by the service where it waits, its start was
     refused or its terminal report was settled. ``tries`` counts the runs that gave up delivering,
-    and ``why`` says what stopped the last of them, or why its start was refused.
+    and ``why`` says what stopped the last of them, why its start was refused, what it waits for
+    beside its turn, or which node has it.
     """
 
     subtask_id: str
@@ -94,18 +97,25 @@ def _record(
     tries: int,
     why: str | None,
     accepted: float | None,
+    node: str | None,
+    attempt: int | None,
+    reason: str | None,
     dropped: float | None,
     refusal: str | None,
 ) -> Record:
     state: State
+    why = json.loads(why).get("error") if why else None
     if pending:
         state, since = "undelivered", oldest
+    elif accepted is not None and node is not None:
+        state, since, why = "unfinished", accepted, f"attempt {attempt} runs on {node}"
     elif accepted is not None:
-        state, since, why = "waiting", accepted, None
+        state, since, why = "waiting", accepted, reason
     elif fate is not None and fate != "pending":
         state, since, why = fate, settled, None
     elif dropped is not None:
-        state, since, why = "refused", dropped, refusal
+        state, since = "refused", dropped
+        why = json.loads(refusal).get("error") if refusal else None
     else:
         state, since, why = "unfinished", settled, None
     return Record(
@@ -119,5 +129,5 @@ def _record(
         state=state,
         since=since,
         tries=tries,
-        why=json.loads(why).get("error") if why else None,
+        why=why,
     )

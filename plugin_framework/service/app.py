@@ -36,13 +36,15 @@ from plugin_framework.service.answers import (
     not_found,
     refused,
 )
-from plugin_framework.service.backlog import Backlog, Submission
+from plugin_framework.service.backlog import Backlog
+from plugin_framework.service.changes import Submission
 from plugin_framework.service.checks import Checks
 from plugin_framework.service.form import ScriptShape, config_script
 from plugin_framework.service.messages import CreateTask, ManageTask, Payment, read
 from plugin_framework.service.metrics import Metrics
 from plugin_framework.service.openapi import document
 from plugin_framework.service.request_log import RequestLog
+from plugin_framework.service.running import Outlook
 
 PAYMENT_SECONDS = 30.0
 """How long a plugin may think about a payment."""
@@ -94,7 +96,10 @@ class Service:
         backlog: Backlog,
         admission: Admission,
         metrics: Metrics | None,
+        *,
+        outlook: Callable[[], Outlook | None],
     ) -> None:
+        self._outlook = outlook
         self._plugins = plugins
         self._backlog = backlog
         self._admission = admission
@@ -198,10 +203,12 @@ class Service:
         plugins = self._plugins.values()
         asked = [self._plugin(request, call.query.get("plugin"))] if named else list(plugins)
         facts = [self._facts(served) for served in asked]
+        more: dict[str, Any] = {"plugins": facts} if len(facts) > 1 else {}
+        outlook = self._outlook()
+        if outlook is not None:
+            more["cluster"] = outlook.facts()
         status = "draining" if self._backlog.draining else "healthy"
-        if len(facts) > 1:
-            return envelope(status=status, plugin=facts[0], plugins=facts)
-        return envelope(status=status, plugin=facts[0])
+        return envelope(status=status, plugin=facts[0], **more)
 
     async def _payment(self, request: Request, call: Call) -> Response:
         message = read(Payment, call.body)
@@ -287,9 +294,8 @@ class Service:
 
     async def _show_metrics(self, _request: Request) -> Response:
         assert self._metrics is not None
-        return Response(
-            self._metrics.text(self._backlog.counts()), media_type=self._metrics.media_type
-        )
+        text = self._metrics.text(self._backlog.counts(), self._outlook())
+        return Response(text, media_type=self._metrics.media_type)
 
 
 def _get(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:

@@ -6,18 +6,15 @@ share one wait. Whoever starts subtasks takes them from here, one plugin after t
 
 from __future__ import annotations
 
-import heapq
 import json
 import logging
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from plugin_framework.errors import JournalError
 from plugin_framework.journal.queue import Accepted, Changes, Ended, Ending, Queue
@@ -26,6 +23,17 @@ from plugin_framework.protocol.client import status_report
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.protocol.signing import MEMORY_SECONDS
 from plugin_framework.service.answers import BUSINESS_ERROR, Refused
+from plugin_framework.service.changes import (
+    Add,
+    Addition,
+    Change,
+    Follow,
+    Manage,
+    Remember,
+    Remove,
+    Submission,
+)
+from plugin_framework.service.turns import Entry, Turns
 
 log: logging.Logger = logging.getLogger("datahub.service")
 
@@ -35,93 +43,16 @@ AT_ONCE = 1000
 TIDY_SECONDS = 10.0
 """Between two times that old calls are forgotten."""
 
-Addition = Literal["accepted", "known", "busy", "draining"]
 RUNNING, PAUSED, CANCELLED = TaskStatus.RUNNING, TaskStatus.PAUSED, TaskStatus.CANCELLED
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """A subtask that is not over. ``wanted`` is what was last asked of it: 1, 2 or 4."""
-
-    subtask_id: str
-    plugin: str
-    place: int
-    wanted: TaskStatus = RUNNING
-    attempted: bool = False
-    state: Literal["waiting", "running", "ending"] = "waiting"
-    run: Controlled | None = None
-
-    @property
-    def may_start(self) -> bool:
-        """Whether it waits for nothing but its turn.
-
-        A pause holds what has not begun; what has begun waits at its next checkpoint, alive.
-        """
-        held = self.wanted is PAUSED and not self.attempted
-        return self.state == "waiting" and not held
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A subtask to accept; ``config`` is JSON text, ``call`` the number of its signature."""
-
-    subtask_id: str
-    task_id: str | None
-    plugin: str
-    config: str
-    call: int | None
-
-
-def _promise() -> Future[Any]:
-    """A future that whoever waits cannot cancel: what was asked for is done, heard of or not."""
-    promise: Future[Any] = Future()
-    promise.set_running_or_notify_cancel()
-    return promise
-
-
-@dataclass(frozen=True, slots=True)
-class _Add:
-    submission: Submission
-    reply: Future[Addition] = field(default_factory=_promise)
-
-
-@dataclass(frozen=True, slots=True)
-class _Manage:
-    subtask_id: str
-    status: TaskStatus
-    plugin: str | None
-    call: int | None
-    reply: Future[None] = field(default_factory=_promise)
-
-
-@dataclass(frozen=True, slots=True)
-class _Follow:
-    subtask_id: str
-    status: TaskStatus
-
-
-@dataclass(frozen=True, slots=True)
-class _Remember:
-    call: int
-    reply: Future[None] = field(default_factory=_promise)
-
-
-@dataclass(frozen=True, slots=True)
-class _Remove:
-    subtask_id: str
-    ended: Ended | None = None
-    refused: str | None = None
-
-
-_Change = _Add | _Manage | _Follow | _Remember | _Remove
 
 
 class Backlog:
     """All that a service has accepted. For several threads.
 
     ``limit`` is how many subtasks there may be, those that run included. ``drained`` is what those
-    that run end as when the service does, if they end. ``on_ended`` is called when the end of one
-    that never ran is in the journal.
+    that run end as when the service does, if they end. ``on_ended`` is called when the journal has
+    the end of one that is still to be reported. Where subtasks run elsewhere, ``told`` takes those
+    of which something is asked: what waits here may be at work there, so it has to end them.
 
     Attributes:
         draining: nothing more is accepted or started.
@@ -136,19 +67,19 @@ class Backlog:
         limit: int,
         drained: TaskStatus | None = None,
         on_ended: Callable[[], None],
+        told: Callable[[Entry], None] | None = None,
     ) -> None:
         self._kept = kept
         self._drained = drained
         self._limit = limit
         self._on_ended = on_ended
+        self._told = told
         self._changed = threading.Condition()
         self._entries: dict[str, Entry] = {}
-        self._waiting: dict[str, list[tuple[int, str]]] = {name: [] for name in plugins}
-        self._turns = deque(self._waiting)
-        self._later: list[tuple[float, int, str]] = []
+        self._turns = Turns(plugins)
         self._place = 0
-        self._inbox: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
-        self._unwritten: list[_Change] = []
+        self._inbox: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
+        self._unwritten: list[Change] = []
         self._tidy_at = 0.0
         self.draining: bool = False
         self.problem: JournalError | None = None
@@ -160,7 +91,7 @@ class Backlog:
 
     def add(self, submission: Submission) -> Future[Addition]:
         """Accept a subtask; the answer comes when it is on disk."""
-        change = _Add(submission)
+        change = Add(submission)
         self._inbox.put(change)
         return change.reply
 
@@ -168,13 +99,13 @@ class Backlog:
         self, subtask_id: str, status: TaskStatus, *, plugin: str | None, call: int | None
     ) -> Future[None]:
         """Resume (1), pause (2) or cancel (4) a subtask; Refused where that cannot be."""
-        change = _Manage(subtask_id, status, plugin, call)
+        change = Manage(subtask_id, status, plugin, call)
         self._inbox.put(change)
         return change.reply
 
     def remember(self, call: int) -> Future[None]:
         """Have the number of a call on disk."""
-        change = _Remember(call)
+        change = Remember(call)
         self._inbox.put(change)
         return change.reply
 
@@ -193,11 +124,10 @@ class Backlog:
         """The next subtask to run, once there is one; None when no more are to be started."""
         with self._changed:
             while not self.draining:
-                if entry := self._next():
+                if entry := self._turns.next(self._entries):
                     entry.state = "running"
                     return entry
-                due = self._later[0][0] - time.monotonic() if self._later else None
-                self._changed.wait(due)
+                self._changed.wait(self._turns.due())
             return None
 
     def started(self, entry: Entry, run: Controlled) -> bool:
@@ -214,28 +144,80 @@ class Backlog:
         with self._changed:
             entry.run = None
             if entry.wanted is CANCELLED:
-                ended = _ended(entry.subtask_id, CANCELLED, None)
-                self._inbox.put(_Remove(entry.subtask_id, ended))
+                ended = never_ran(entry.subtask_id, CANCELLED, None)
+                self._inbox.put(Remove(entry.subtask_id, ended))
                 return
             entry.state = "waiting"
-            heapq.heappush(self._later, (time.monotonic() + seconds, entry.place, entry.subtask_id))
+            self._turns.add_later(entry, seconds)
             self._changed.notify_all()
 
     def remove(
-        self, entry: Entry, *, failed: str | None = None, refused: str | None = None
-    ) -> None:
-        """The subtask is over.
+        self,
+        entry: Entry,
+        *,
+        ended: Ended | None = None,
+        failed: str | None = None,
+        refused: str | None = None,
+    ) -> Future[None]:
+        """The subtask is over; done when that is on disk.
 
-        ``failed`` says why where it never ran, and is reported; ``refused`` why Datahub does not
-        want it started, and is kept.
+        ``ended`` is what it ended as elsewhere. ``failed`` says why where it never ran, and is
+        reported; ``refused`` why Datahub does not want it started, and is kept.
         """
         entry.run = None
-        ended = failed and _ended(entry.subtask_id, TaskStatus.FAILED, failed)
-        self._inbox.put(_Remove(entry.subtask_id, ended or None, refused))
+        if failed is not None:
+            ended = never_ran(entry.subtask_id, TaskStatus.FAILED, failed)
+        change = Remove(entry.subtask_id, ended, refused)
+        self._inbox.put(change)
+        return change.reply
+
+    # For those who have them run elsewhere
+
+    def take_many(self, most: int, *, seconds: float, without: Collection[str] = ()) -> list[Entry]:
+        """Up to so many subtasks to hand over, of any plugin but these; none after that time."""
+        with self._changed:
+            taken: list[Entry] = []
+            until = time.monotonic() + seconds
+            while not self.draining:
+                while len(taken) < most and (entry := self._turns.next(self._entries, without)):
+                    entry.state = "handed"
+                    taken.append(entry)
+                left = until - time.monotonic()
+                if taken or left <= 0:
+                    break
+                self._changed.wait(left)
+            return taken
+
+    def give_back(self, entries: Iterable[Entry]) -> None:
+        """Have them taken again, in their place."""
+        with self._changed:
+            for entry in entries:
+                entry.state = "waiting"
+                self._turns.add(entry)
+            self._changed.notify_all()
+
+    def find(self, subtask_id: str) -> Entry | None:
+        """A subtask that is not over."""
+        return self._entries.get(subtask_id)
+
+    def handed(self, plugin: str) -> list[Entry]:
+        """Those of a plugin that were handed over, and that no node is seen to run."""
+        with self._changed:
+            entries = self._entries.values()
+            return [one for one in entries if one.plugin == plugin and one.state == "handed"]
+
+    def longest_waiting(self) -> dict[str, float]:
+        """Since when the first of each plugin's subtasks waits that do, in Unix seconds."""
+        oldest: dict[str, float] = {}
+        with self._changed:
+            for entry in self._entries.values():
+                if entry.state != "running" and entry.wanted is RUNNING:
+                    oldest.setdefault(entry.plugin, entry.since)
+        return oldest
 
     def follow(self, subtask_id: str, status: TaskStatus) -> None:
         """Note that a subtask was paused or resumed by other means than ``manage``."""
-        self._inbox.put(_Follow(subtask_id, status))
+        self._inbox.put(Follow(subtask_id, status))
 
     def drain(self) -> list[Controlled]:
         """Accept and start nothing more; what runs."""
@@ -249,8 +231,6 @@ class Backlog:
         self._inbox.put(None)
         self._writer.join()
 
-    # What takes turns
-
     def _load(self) -> None:
         for found in self._kept.waiting():
             self._place = found.place
@@ -258,37 +238,23 @@ class Backlog:
                 found.subtask_id,
                 found.plugin,
                 found.place,
+                found.accepted,
                 TaskStatus(found.wanted),
-                attempted=found.attempts > 0,
+                attempts=found.attempts,
             )
-            if found.plugin not in self._waiting:
+            if not self._turns.serves(found.plugin):
                 log.warning(
                     "subtask %s waits for plugin %s, which is not served",
                     found.subtask_id,
                     found.plugin,
                 )
-            elif entry.wanted is CANCELLED:
-                self._kept.write(Changes(ended=[_ended(found.subtask_id, CANCELLED, None)]))
+            elif entry.wanted is CANCELLED and self._told is None:
+                self._kept.write(Changes(ended=[never_ran(found.subtask_id, CANCELLED, None)]))
                 continue
             self._entries[found.subtask_id] = entry
-            self._queue(entry)
-
-    def _queue(self, entry: Entry) -> None:
-        if entry.plugin in self._waiting:
-            heapq.heappush(self._waiting[entry.plugin], (entry.place, entry.subtask_id))
-
-    def _next(self) -> Entry | None:
-        while self._later and self._later[0][0] <= time.monotonic():
-            entry = self._entries.get(heapq.heappop(self._later)[2])
-            if entry is not None:
-                self._queue(entry)
-        for plugin in tuple(self._turns):
-            self._turns.rotate(-1)
-            while heap := self._waiting[plugin]:
-                entry = self._entries.get(heapq.heappop(heap)[1])
-                if entry is not None and entry.may_start:
-                    return entry
-        return None
+            self._turns.add(entry)
+            if entry.wanted is CANCELLED:
+                self._tell(entry)
 
     # What writes: one thread
 
@@ -298,9 +264,9 @@ class Backlog:
             while len(changes) < AT_ONCE and not self._inbox.empty():
                 changes.append(self._inbox.get())
             known = [change for change in changes if change is not None]
-            self._commit([change for change in known if not isinstance(change, _Manage)])
+            self._commit([change for change in known if not isinstance(change, Manage)])
             for change in known:
-                if isinstance(change, _Manage):
+                if isinstance(change, Manage):
                     self._settle_manage(change)
             self._tidy()
             if None in changes:
@@ -313,7 +279,7 @@ class Backlog:
             with suppress(JournalError):  # it is only room
                 self._kept.forget_calls(time.time() - MEMORY_SECONDS)
 
-    def _commit(self, changes: list[_Change]) -> None:
+    def _commit(self, changes: list[Change]) -> None:
         changes, self._unwritten = [*self._unwritten, *changes], []
         if not changes:
             return
@@ -325,22 +291,22 @@ class Backlog:
             self.problem = error
             log.exception("what was accepted cannot be kept")
             for change in changes:
-                if isinstance(change, _Add | _Remember):
+                if isinstance(change, Add | Remember):
                     change.reply.set_exception(error)
-            self._unwritten = [one for one in changes if isinstance(one, _Remove)]
+            self._unwritten = [one for one in changes if isinstance(one, Remove)]
             return
         self.problem = None
         with self._changed:
             self._entries.update(fresh)
             for entry in fresh.values():
-                self._queue(entry)
+                self._turns.add(entry)
             self._changed.notify_all()
         for reply, answer in answers:
             reply.set_result(answer)
-        if written.ended:
+        if any(one.fate == "pending" for one in written.ended):
             self._on_ended()
         for change in changes:
-            if isinstance(change, _Add) and change.reply.result() == "known":
+            if isinstance(change, Add) and change.reply.result() == "known":
                 self._compare(change.submission)
 
     def _compare(self, repeat: Submission) -> None:
@@ -354,11 +320,11 @@ class Backlog:
                 )
 
     def _plan(
-        self, changes: list[_Change], written: Changes, fresh: dict[str, Entry]
+        self, changes: list[Change], written: Changes, fresh: dict[str, Entry]
     ) -> list[tuple[Future[Any], Addition | None]]:
         answers: list[tuple[Future[Any], Addition | None]] = []
         for change in changes:
-            if isinstance(change, _Remove):
+            if isinstance(change, Remove):
                 with self._changed:
                     self._entries.pop(change.subtask_id, None)
                 if change.ended:
@@ -367,12 +333,13 @@ class Backlog:
                     written.dropped.append((change.subtask_id, change.refused))
                 else:
                     written.removed.append(change.subtask_id)
-            elif isinstance(change, _Follow):
+                answers.append((change.reply, None))
+            elif isinstance(change, Follow):
                 self._plan_follow(change, written)
-            elif isinstance(change, _Remember):
+            elif isinstance(change, Remember):
                 written.calls.append(change.call)
                 answers.append((change.reply, None))
-        added = [change for change in changes if isinstance(change, _Add)]
+        added = [change for change in changes if isinstance(change, Add)]
         ended = self._kept.endings([one.submission.subtask_id for one in added]) if added else {}
         for change in added:
             if change.submission.call is not None:
@@ -399,7 +366,7 @@ class Backlog:
         if len(self._entries) + len(fresh) >= self._limit:
             return "known" if ending else "busy"
         self._place += 1
-        fresh[subtask_id] = Entry(subtask_id, submission.plugin, self._place)
+        fresh[subtask_id] = Entry(subtask_id, submission.plugin, self._place, time.time())
         written.added.append(
             Accepted(
                 self._place,
@@ -411,7 +378,7 @@ class Backlog:
         )
         return "accepted"
 
-    def _plan_follow(self, change: _Follow, written: Changes) -> None:
+    def _plan_follow(self, change: Follow, written: Changes) -> None:
         entry = self._entries.get(change.subtask_id)
         if entry is None or self.draining or entry.wanted in {CANCELLED, change.status}:
             return
@@ -421,7 +388,7 @@ class Backlog:
         entry.wanted = change.status
         written.wanted.append((change.subtask_id, int(change.status)))
 
-    def _settle_manage(self, change: _Manage) -> None:
+    def _settle_manage(self, change: Manage) -> None:
         try:
             self._manage(change)
         except (Refused, JournalError) as error:
@@ -429,7 +396,7 @@ class Backlog:
         else:
             change.reply.set_result(None)
 
-    def _manage(self, change: _Manage) -> None:
+    def _manage(self, change: Manage) -> None:
         entry = self._entries.get(change.subtask_id)
         ended = self._kept.endings([change.subtask_id]).get(change.subtask_id)
         if ended is not None:
@@ -442,16 +409,16 @@ class Backlog:
         if self.draining and entry.run is not None and self._drained not in {None, change.status}:
             raise _impossible(f"the service is shutting down, and ends subtask {entry.subtask_id}")
         calls = [] if change.call is None else [change.call]
-        if change.status is CANCELLED and self._drop(entry, calls):
+        if change.status is CANCELLED and self._told is None and self._drop(entry, calls):
             return
         self._kept.write(Changes(wanted=[(entry.subtask_id, int(change.status))], calls=calls))
         with self._changed:
             entry.wanted = change.status
             self._tell(entry)
             if entry.state == "waiting":
-                self._queue(entry)
+                self._turns.add(entry)
                 self._changed.notify_all()
-        if change.status is CANCELLED:
+        if change.status is CANCELLED and self._told is None:
             self._drop(entry, [])  # it may just have been put back
 
     def _drop(self, entry: Entry, calls: list[int]) -> bool:
@@ -461,12 +428,12 @@ class Backlog:
                 return False
             entry.state = "ending"
         try:
-            ended = _ended(entry.subtask_id, CANCELLED, None)
+            ended = never_ran(entry.subtask_id, CANCELLED, None)
             self._kept.write(Changes(ended=[ended], calls=calls))
         except JournalError:
             with self._changed:
                 entry.state = "waiting"
-                self._queue(entry)
+                self._turns.add(entry)
             raise
         with self._changed:
             del self._entries[entry.subtask_id]
@@ -475,9 +442,11 @@ class Backlog:
         return True
 
     def _tell(self, entry: Entry) -> None:
-        if entry.run is None:
-            return
-        if entry.wanted is PAUSED:
+        if self._told is not None:
+            self._told(entry)
+        elif entry.run is None:
+            pass
+        elif entry.wanted is PAUSED:
             entry.run.pause()
         elif entry.wanted is CANCELLED:
             entry.run.cancel()
@@ -489,7 +458,8 @@ def _impossible(message: str) -> Refused:
     return Refused(200, message, api_code=BUSINESS_ERROR)
 
 
-def _ended(subtask_id: str, status: TaskStatus, error: str | None) -> Ended:
+def never_ran(subtask_id: str, status: TaskStatus, error: str | None) -> Ended:
+    """The end of a subtask that no attempt was made at."""
     path, body = status_report(subtask_id, status)
     outcome: dict[str, Any] = {"result": None, "outputs": [], "error": error, "attempt": 0}
     return Ended(subtask_id, int(status), path, body, outcome)

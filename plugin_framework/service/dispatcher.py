@@ -18,7 +18,8 @@ from plugin_framework.errors import (
 from plugin_framework.lifecycle.runner import Run
 from plugin_framework.plugin.hookspecs import hookimpl
 from plugin_framework.protocol.models import TaskStatus
-from plugin_framework.service.backlog import Backlog, Entry
+from plugin_framework.service.backlog import Backlog
+from plugin_framework.service.turns import Entry
 
 LONGEST_PAUSE = 60.0
 """Seconds between two tries to start a subtask."""
@@ -70,6 +71,9 @@ class Dispatcher:
         """Wait until nothing runs; False if that took longer."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._running, seconds)
+
+    def outlook(self) -> None:
+        """There is no cluster."""
 
     def _dispatch(self) -> None:
         while True:

@@ -7,11 +7,13 @@ import fcntl
 import ipaddress
 import logging
 import os
+import queue
 import signal
 import socket
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from typing import Any
@@ -29,6 +31,8 @@ from plugin_framework.service.backlog import Backlog
 from plugin_framework.service.dispatcher import Dispatcher, Follower
 from plugin_framework.service.metrics import Metrics
 from plugin_framework.service.redelivery import Redelivery
+from plugin_framework.service.running import Dispatching
+from plugin_framework.service.turns import Entry
 from plugin_framework.service.wire import EnvelopeProtocol, allow_files, most_connections
 from plugin_framework.settings import Settings
 
@@ -71,10 +75,10 @@ def serve(
     allow_files()
     with ExitStack() as made:
         listener = made.enter_context(_listen(host, port, signed=inbound is not None))
-        made.enter_context(_alone(settings))
+        name = made.enter_context(_alone(settings))
         follower = Follower()
         engines = _engines(made, names, settings, follower)
-        _Running(engines, settings, inbound, follower).serve(made, listener, request_log)
+        _Running(engines, settings, inbound, follower, name).serve(made, listener, request_log)
 
 
 def _inbound(settings: Settings) -> Inbound | None:
@@ -114,8 +118,11 @@ def _listen(host: str, port: int, *, signed: bool) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Hold the state folder: two services would run each other's queue."""
+def _alone(settings: Settings) -> Iterator[str]:
+    """Hold the state folder: two services would run each other's queue.
+
+    Yields a name that the service of this folder has, and no other.
+    """
     path = settings.state_dir / "service.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -134,9 +141,18 @@ def _alone(settings: Settings) -> Iterator[None]:
             code=Code.FOLDER_IN_USE,
         ) from None
     try:
-        yield
+        yield _name_in(fd)
     finally:
         os.close(fd)
+
+
+def _name_in(fd: int) -> str:
+    name = os.pread(fd, 64, 0).decode("ascii", "replace").strip()
+    if not name:
+        name = uuid.uuid4().hex
+        os.pwrite(fd, f"{name}\n".encode(), 0)
+        os.fsync(fd)
+    return name
 
 
 def _engines(
@@ -168,6 +184,7 @@ class _Running:
         settings: Settings,
         inbound: Inbound | None,
         follower: Follower,
+        name: str,
     ) -> None:
         self._engines = engines
         self._settings = settings
@@ -175,17 +192,35 @@ class _Running:
         self._journal = next(iter(engines.values())).journal
         self._metrics = _metrics()
         self._redelivery = Redelivery(settings, self._journal, is_running=self._is_running)
+        is_local = settings.engine == "local"
+        commands: queue.SimpleQueue[Entry] = queue.SimpleQueue()
         self._backlog = follower.backlog = Backlog(
             self._journal.queue,
             engines,
             limit=settings.max_concurrency + settings.max_queue,
-            drained=DRAINED.get(settings.on_shutdown),
+            drained=DRAINED.get(settings.on_shutdown) if is_local else None,
             on_ended=self._redelivery.kick,
+            told=None if is_local else commands.put,
         )
-        self._dispatcher = Dispatcher(
-            self._backlog, engines, slots=settings.max_concurrency, on_over=self._over
-        )
+        self._dispatcher = self._here() if is_local else self._elsewhere(commands, name)
         self._ending = threading.Thread()
+
+    def _here(self) -> Dispatching:
+        slots = self._settings.max_concurrency
+        return Dispatcher(self._backlog, self._engines, slots=slots, on_over=self._over)
+
+    def _elsewhere(self, commands: queue.SimpleQueue[Entry], name: str) -> Dispatching:
+        # Here, for who runs everything on one machine has no use for it.
+        from plugin_framework.service.remote_dispatcher import remote_dispatcher  # noqa: PLC0415
+
+        return remote_dispatcher(
+            self._backlog,
+            self._engines,
+            self._settings,
+            commands=commands,
+            service=name,
+            on_over=self._over,
+        )
 
     def serve(self, made: ExitStack, listener: socket.socket, request_log: bool) -> None:  # noqa: FBT001 - one caller, above
         plugins = {name: Served.of(engine) for name, engine in self._engines.items()}
@@ -196,7 +231,13 @@ class _Running:
         self._journal.queue.forget_calls(now - MEMORY_SECONDS)
         kept = self._journal.queue.calls()
         seen.remember((number, max(now - at, 0)) for number, at in kept)
-        service = Service(plugins, self._backlog, Admission(self._inbound, seen), self._metrics)
+        service = Service(
+            plugins,
+            self._backlog,
+            Admission(self._inbound, seen),
+            self._metrics,
+            outlook=self._dispatcher.outlook,
+        )
         server = _Server(
             uvicorn.Config(
                 service.app(request_log=request_log),

@@ -6,7 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 from plugin_framework.journal.journal import Journal
-from plugin_framework.service.backlog import Backlog, Submission
+from plugin_framework.service.backlog import Backlog
+from plugin_framework.service.changes import Submission
 
 
 def test_a_caller_that_goes_away_stops_no_writing(tmp_path: Path) -> None:
