@@ -25,6 +25,7 @@ from plugin_framework.plugin.hookspecs import ObserverHooks, TaskHooks
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.service.metrics import Metrics
 from plugin_framework.service.request_log import CALLS
+from plugin_framework.service.running import NodeSeen, Outlook, QueueSeen
 from plugin_framework.settings import describe_settings
 
 DOCS = Path(__file__).parent
@@ -51,7 +52,16 @@ LABELS = {
     "status": "of a request, the HTTP status of its answer; of a subtask, "
     + ", ".join(f"`{status.name.lower()}`" for status in TaskStatus if status.is_final),
     "state": "`waiting`, `running`, `paused`; what is paused keeps its place",
+    "plugin": "the plugins that are served",
+    "class": "what a subtask needs, such as `c1` or `c4-g1-m32g`",
+    "node": "the nodes that live: with each start of a worker, another",
 }
+
+# A cluster of which there is something to tell.
+OUTLOOK = Outlook(
+    nodes=[NodeSeen("a", ["p"], 1, 0, draining=False, age=0.0, ended={"completed": 1})],
+    queues=[QueueSeen("p", "c1", 0, None, None)],
+)
 
 # In the order in which authors meet them.
 CLASSES = (
@@ -256,7 +266,9 @@ def metrics_page() -> Iterator[str]:
     ]
     yield table(("metric", "type", "labels", "meaning"), rows)
     yield "\nA metric whose name begins with `process_` is about the service's own process. The"
-    yield "processes of plugins are not counted in it.\n"
+    yield "processes of plugins are not counted in it. Those of nodes, of queues and of what is"
+    yield "handed over are there where subtasks run on"
+    yield "[many machines](../how-to/run-on-many-machines.md).\n"
     yield table(("label", "values"), [(f"`{name}`", text) for name, text in LABELS.items()])
 
 
@@ -265,7 +277,7 @@ def metrics() -> Iterator[tuple[str, str, list[str], str]]:
     figures = Metrics()
     figures.request("ready", 200, 0.0)
     figures.ended(TaskStatus.COMPLETED)
-    shown = figures.text({"running": 0}).decode()
+    shown = figures.text({"running": 0}, OUTLOOK).decode()
     for family in text_string_to_metric_families(shown):
         if family.name.endswith("_created"):  # when a counter began: the client's own affair
             continue
