@@ -69,6 +69,7 @@ def test_only_the_settings_read_the_environment() -> None:
         "cli/journal.py",
         "cli/run.py",
         "cli/serve.py",
+        "engines/celery/consumer_timeout.py",
         "isolation/process.py",
         "testing/conformance/probe.py",
     }
