@@ -135,7 +135,7 @@ def test_the_journal_as_the_store_is_left_alone(
     store, nodes = found(case, "store", "nodes")
     assert (store.level, store.message) == ("ok", JournalStore.guarantee)
     assert (nodes.level, nodes.code) == ("warn", "DH-609")
-    assert nodes.remedy == "start one: datahub-plugin worker Echo"
+    assert "datahub-plugin worker" in str(nodes.remedy)
     assert not (tmp_path / "state").exists()
 
 
@@ -225,11 +225,9 @@ def test_what_nobody_offers_and_what_nobody_has(
     with alive(tmp_path, small):
         _, echo, greedy, odd = found(case, "nodes")
     assert (echo.level, echo.code) == ("warn", "DH-609")
-    assert echo.message == "no worker offers Echo: its subtasks wait"
+    assert "no worker offers plugin Echo" in echo.message
     assert (greedy.level, greedy.code) == ("fail", "DH-610")
-    assert greedy.message == (
-        "Greedy needs 4 CPUs, 1 GPU, 32 GiB of memory, and no worker that offers it has more than"
-        " 2 CPUs, 4 GiB of memory"
-    )
+    assert "needs 4 CPUs, 1 GPU, 32 GiB of memory" in greedy.message
+    assert "2 CPUs, 4 GiB of memory, on a-1-0f0f" in greedy.message
     assert (odd.level, odd.code) == ("fail", "DH-122")
     assert "did you mean 'gpus'?" in odd.message

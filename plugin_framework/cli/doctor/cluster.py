@@ -21,8 +21,9 @@ from plugin_framework.cli.doctor.finding import Check, Level, Told
 from plugin_framework.engines.cluster.records import NodeRecord
 from plugin_framework.engines.cluster.resources import Needs, described, queue_name
 from plugin_framework.engines.cluster.store import LeaseStore, open_store
+from plugin_framework.engines.cluster.waiting import why_waiting
 from plugin_framework.engines.local import JOURNAL
-from plugin_framework.errors import Code, ConfigurationError, DatahubError
+from plugin_framework.errors import Code, ConfigurationError, DatahubError, Problem
 from plugin_framework.journal.journal import Journal
 from plugin_framework.journal.view import View
 from plugin_framework.settings import Settings
@@ -66,7 +67,6 @@ class _Cluster:
 
     def __init__(self) -> None:
         self._version = (0, 0)
-        self._importing = threading.Lock()
         self._served: Sequence[plugins.Imported] | None = None
 
     # The broker
@@ -94,7 +94,7 @@ class _Cluster:
         broker = Broker(case.settings)
         for plugin in self._plugins(case):
             try:
-                name = queue_name(plugin.name, Needs.of(plugin.resources, plugin.name))
+                name = queue_name(plugin.name, _needs(plugin))
                 there = _is_there(broker, name)
             except ConfigurationError as error:
                 yield _wrong(error)
@@ -153,27 +153,28 @@ class _Cluster:
         except DatahubError as error:
             yield _wrong(error)
             return
-        served = self._plugins(case)
         if not alive:
-            names = " ".join(plugin.name for plugin in served) or "NAME"
-            remedy = f"start one: datahub-plugin worker {names}"
-            yield "warn", "no worker is there", remedy, Code.NO_WORKER
+            yield "warn", "no worker is there", Code.NO_WORKER.remedy, Code.NO_WORKER
             return
         for node in alive:
             yield _presented(node)
             yield from _clock(node)
+        served = self._plugins(case)
         yield from _differences(alive, served)
         for plugin in served:
             try:
-                yield from _offered(plugin, alive)
-            except ConfigurationError as error:  # what it needs makes no sense
+                problem = why_waiting(plugin.name, _needs(plugin), alive)
+            except ConfigurationError as error:
                 yield _wrong(error)
+                continue
+            if isinstance(problem, Problem):  # else they are at work, at the most
+                level: Level = "warn" if problem.code == Code.NO_WORKER else "fail"
+                yield level, problem, problem.code.remedy, problem.code
 
     def _plugins(self, case: Case) -> Sequence[plugins.Imported]:
-        with self._importing:
-            if self._served is None:
-                self._served = list(plugins.served(case))
-            return self._served
+        if self._served is None:
+            self._served = list(plugins.served(case))
+        return self._served
 
 
 @contextmanager
@@ -239,18 +240,8 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _offered(plugin: plugins.Imported, nodes: Sequence[NodeRecord]) -> Iterator[Told]:
-    """Why a subtask of the plugin would wait, if it would."""
-    offering = [node for node in nodes if plugin.name in node.plugins and not node.draining]
-    if not offering:
-        said = f"no worker offers {plugin.name}: its subtasks wait"
-        yield "warn", said, f"start one: datahub-plugin worker {plugin.name}", Code.NO_WORKER
-        return
-    needs = Needs.of(plugin.resources, plugin.name)
-    if not any(needs.fit(node.offer) for node in offering):
-        most = " or ".join(sorted({described(node.offer) for node in offering}))
-        said = f"{plugin.name} needs {needs}, and no worker that offers it has more than {most}"
-        yield "fail", said, Code.NO_RESOURCES.remedy, Code.NO_RESOURCES
+def _needs(plugin: plugins.Imported) -> Needs:
+    return Needs.of(plugin.resources, plugin.name)
 
 
 def _is_there(broker: Broker, name: str) -> bool:

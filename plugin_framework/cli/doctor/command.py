@@ -33,7 +33,9 @@ def doctor_command(names: tuple[str, ...], *, as_json: bool) -> None:
 
     Shows every setting with its value and where it comes from, then what was found, with a remedy
     for what is not well. Looks at all installed plugins, or at those given. Datahub is asked for
-    the status of a task that does not exist; nothing is changed, there or here.
+    the status of a task that does not exist; nothing is changed, there or here. With
+    DATAHUB_ENGINE=celery broker, queues, store and workers are looked at, too; a store that was
+    never used gets its tables.
 
     \b
     Exit codes:
