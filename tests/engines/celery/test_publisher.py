@@ -73,7 +73,8 @@ def test_a_message_is_plain_json_and_kept_on_disk(
     publisher: Publisher, connection: Connection, queue: str
 ) -> None:
     """Celery's own JSON would make something else of such a config."""
-    config: dict[str, Any] = {"a": {"__type__": "uuid", "__value__": "x"}, "é": [1, None, "\x00\ud800"]}
+    odd = {"__type__": "uuid", "__value__": "x"}
+    config: dict[str, Any] = {"a": odd, "é": [1, None, "\x00\ud800"]}
     assert publisher.publish([outgoing(queue, **config)]) == {"subtask-0": None}
     message = taken(connection.channel(), queue)
     accepted = serialization.prepare_accept_content([SERIALIZER])
