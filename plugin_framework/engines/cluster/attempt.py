@@ -129,7 +129,7 @@ class _Attempt:
         """
         ending = self._store.ending(self._subtask_id)
         if ending is not None and ending.fate != "pending":
-            return self._settled(ending)
+            return Done(Fate.DONE)
         try:
             lease, asked_at = take(self._node, self._message, redelivered=redelivered)
         except AliveError as error:
@@ -151,19 +151,13 @@ class _Attempt:
             log.warning("subtask %s is not begun: %s", self._subtask_id, error)
         return Done(Fate.BACK, random.uniform(SHORTEST_PAUSE, LONGEST_PAUSE))  # noqa: S311 - no secret
 
-    def _settled(self, ending: Ending) -> Done:
-        """It has ended, and Datahub knows: have the service hear of it, perhaps again."""
-        if ending.fate != "pending":
-            self._store.settle(self._subtask_id, ending.fate)
-        return Done(Fate.DONE)
-
     # With the lease
 
     def _holding(self, lease: Lease, gate: Gate) -> Done:
         # Again: now nobody else can write one.
         ending = self._store.ending(self._subtask_id)
         if ending is not None and ending.fate != "pending":
-            return self._settled(ending)
+            return Done(Fate.DONE)
         journal = SharedJournal(
             self._store,
             gate,
@@ -247,16 +241,14 @@ class _Attempt:
     def _ended_elsewhere(self, lease: Lease, status: TaskStatus) -> Done:
         log.info("subtask %s is %s already at Datahub", self._subtask_id, status.name.lower())
         error = f"Datahub had ended the subtask as {status.name.lower()}"
-        return self._settled(
-            self._store.end(lease, self._ending(lease, status, error, "delivered"))
-        )
+        self._store.end(lease, self._ending(lease, status, error, "delivered"))
+        return Done(Fate.DONE)
 
     def _refused(self, lease: Lease, error: RejectedError) -> Done:
         log.warning("subtask %s: Datahub refused its start: %s", self._subtask_id, error)
         refused = f"Datahub refused its start: {error}"
-        return self._settled(
-            self._store.end(lease, self._ending(lease, TaskStatus.FAILED, refused, "refused"))
-        )
+        self._store.end(lease, self._ending(lease, TaskStatus.FAILED, refused, "refused"))
+        return Done(Fate.DONE)
 
     def _ending(
         self,

@@ -61,13 +61,13 @@ class SavedState:
         return is_new
 
     def raise_to(self, percent: int) -> int:
-        """See ``progress.Highest``: whichever machine reported it."""
-        with self._lock:
-            higher = percent > self._percent
-            self._percent = max(self._percent, percent)
-        if higher:
+        """See ``progress.Highest``: whichever machine reported it.
+
+        What the store does not take is not reported, for another machine would begin below it.
+        """
+        if percent > self._percent:
             try:
-                self._writes.once(self._save)
+                self._writes.once(lambda: self._save(percent))
             except JournalError as error:  # not worth a heartbeat
                 log.debug("the progress of subtask %s: %s", self._lease.subtask_id, error)
         return self._percent
@@ -75,8 +75,10 @@ class SavedState:
     def forget(self) -> None:
         """See ``progress.Highest``; the store forgets it by itself."""
 
-    def _save(self) -> None:
+    def _save(self, percent: int = 0) -> None:
         with self._saving:  # so that nothing older is written over it
+            highest = max(self._percent, percent)
             with self._lock:
-                kept = {"state": self._state, "percent": self._percent, "work_dir": self._beside}
+                kept = {"state": self._state, "percent": highest, "work_dir": self._beside}
             self._store.save_state(self._lease, kept)
+            self._percent = highest
