@@ -58,13 +58,20 @@ local function forget_files(id, outputs_too)
   end
 end
 
+-- All but the number goes.
+local function begin_anew(id)
+  call('HSET', key(id), 'held', 0)
+  call('HDEL', key(id), 'handed', 'state', 'ending', 'fate', 'noticed')
+  forget_files(id, true)
+end
+
 local does = {}
 
 function does.open(service, ...)
   local handed = {}
   for _, id in ipairs({...}) do
     local before = call('HMGET', key(id), 'service', 'noticed')
-    if before[2] == '1' then does.renew_subtask(id) end
+    if before[2] == '1' then begin_anew(id) end
     if before[1] ~= service then
       call('ZREM', 'datahub:taken:' .. (before[1] or ''), id)
       call('ZREM', 'datahub:ended:' .. (before[1] or ''), id)
@@ -130,15 +137,6 @@ function does.settle(id, fate)
   if not row[1] then return end
   call('HSET', key(id), 'fate', row[2] == 'delivered' and row[2] or fate)
   forget_files(id, false)
-  list(id)
-end
-
--- Two nodes may be about to: only the one that still finds the old ending does it.
-function does.renew_subtask(id)
-  if not settled(id) then return end
-  call('HSET', key(id), 'held', 0)
-  call('HDEL', key(id), 'handed', 'state', 'ending', 'fate', 'noticed')
-  forget_files(id, true)
   list(id)
 end
 

@@ -23,15 +23,13 @@ from plugin_framework.engines.cluster.records import (
     SharedUpload,
     Sight,
 )
-from plugin_framework.engines.cluster.sql_store import MOST_ENDED, lost
+from plugin_framework.engines.cluster.sql_store import MOST_AT_ONCE, MOST_ENDED, lost
 from plugin_framework.errors import ClusterConfigurationError, Code, StoreUnreachableError
 from plugin_framework.journal.uploads import KeptPart, Output
 
 FORMAT = "1"
 _ANSWER_SECONDS = 2.0
 """How long to wait for a connection, and for an answer."""
-_MOST = 1000
-"""How many subtasks a script is given at once: other calls wait meanwhile, and Lua has a limit."""
 _FIRST = Sight(0, 0, "", held=False)
 
 
@@ -138,10 +136,6 @@ class RedisStore:
     def settle(self, subtask_id: str, fate: Literal["delivered", "refused"]) -> None:
         """See ``LeaseStore.settle``."""
         self._run("settle", subtask_id, fate)
-
-    def renew_subtask(self, subtask_id: str) -> None:
-        """See ``LeaseStore.renew_subtask``."""
-        self._run("renew_subtask", subtask_id)
 
     def load(self, lease: Lease) -> Kept:
         """See ``LeaseStore.load``."""
@@ -251,7 +245,7 @@ class RedisStore:
 
 def _batches(subtask_ids: Collection[str]) -> Iterator[tuple[str, ...]]:
     left = iter(subtask_ids)
-    while some := tuple(islice(left, _MOST)):
+    while some := tuple(islice(left, MOST_AT_ONCE)):
         yield some
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 from plugin_framework.engines.cluster import statements as sql
@@ -22,6 +23,8 @@ from plugin_framework.journal.uploads import KeptPart, Output
 
 Parameters = dict[str, Any]
 Rows = list[tuple[Any, ...]]
+MOST_AT_ONCE = 1000
+"""How many subtasks are asked about at once: others wait meanwhile."""
 MOST_ENDED = 200
 """How many endings are told at once: each may be of some MiB."""
 
@@ -35,7 +38,7 @@ class SqlStore(ABC):
         """See ``LeaseStore.open``."""
         found = [row for (row,) in self._each(sql.OPEN, subtask_ids, service=service)]
         anew = [subtask_id for subtask_id, _, noticed in found if noticed]
-        self._run_all([(each, {"subtask_id": one}) for one in anew for each in sql.RENEW_SUBTASK])
+        self._run_all([(each, {"subtask_id": one}) for one in anew for each in sql.BEGIN_ANEW])
         return {subtask_id for subtask_id, handed, noticed in found if handed and not noticed}
 
     def handed(self, subtask_ids: Collection[str]) -> None:
@@ -90,10 +93,6 @@ class SqlStore(ABC):
         """See ``LeaseStore.settle``."""
         of = {"subtask_id": subtask_id}
         self._run_all([(sql.SETTLE, {**of, "fate": fate}), (sql.FORGET_UPLOADS_OF_SETTLED, of)])
-
-    def renew_subtask(self, subtask_id: str) -> None:
-        """See ``LeaseStore.renew_subtask``."""
-        self._run_all([(each, {"subtask_id": subtask_id}) for each in sql.RENEW_SUBTASK])
 
     def load(self, lease: Lease) -> Kept:
         """See ``LeaseStore.load``."""
@@ -186,9 +185,11 @@ class SqlStore(ABC):
 
     def _each(self, statement: str, subtask_ids: Collection[str], **values: Any) -> list[Rows]:
         # In one order, so that no two batches wait for each other.
-        return self._run_all(
-            [(statement, {"subtask_id": each, **values}) for each in sorted(subtask_ids)]
-        )
+        left = iter(sorted(subtask_ids))
+        found: list[Rows] = []
+        while some := list(islice(left, MOST_AT_ONCE)):
+            found += self._run_all([(statement, {"subtask_id": each, **values}) for each in some])
+        return found
 
     def _fenced(self, lease: Lease, *batch: tuple[str, Parameters]) -> Rows:
         """What the first statement returns, which is nothing where the lease is lost."""

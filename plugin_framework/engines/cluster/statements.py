@@ -28,6 +28,21 @@ INSERT INTO leases (subtask_id, service, changed) VALUES (:subtask_id, :service,
 ON CONFLICT (subtask_id) DO UPDATE SET service = excluded.service
 RETURNING subtask_id, handed, noticed
 """
+# All but the number goes.
+BEGIN_ANEW = (
+    """
+DELETE FROM lease_uploads WHERE subtask_id = :subtask_id
+    AND EXISTS (SELECT 1 FROM leases WHERE subtask_id = :subtask_id AND noticed = 1)
+""",
+    """
+DELETE FROM lease_outputs WHERE subtask_id = :subtask_id
+    AND EXISTS (SELECT 1 FROM leases WHERE subtask_id = :subtask_id AND noticed = 1)
+""",
+    """
+UPDATE leases SET handed = 0, held = 0, state = '{}', ending = NULL, fate = NULL, noticed = 0
+WHERE subtask_id = :subtask_id AND noticed = 1
+""",
+)
 HANDED = "UPDATE leases SET handed = 1 WHERE subtask_id = :subtask_id"
 LOOK = "SELECT {sight} FROM leases WHERE subtask_id = :subtask_id"
 
@@ -71,22 +86,6 @@ DELETE FROM lease_uploads WHERE subtask_id = :subtask_id
     AND EXISTS (SELECT 1 FROM leases WHERE {settled})
 """
 
-# Two nodes may be about to: only the one that still finds the old ending does it.
-RENEW_SUBTASK = (
-    "UPDATE leases SET changed = :now WHERE {settled}",
-    """
-DELETE FROM lease_uploads WHERE subtask_id = :subtask_id
-    AND EXISTS (SELECT 1 FROM leases WHERE {settled})
-""",
-    """
-DELETE FROM lease_outputs WHERE subtask_id = :subtask_id
-    AND EXISTS (SELECT 1 FROM leases WHERE {settled})
-""",
-    """
-UPDATE leases SET handed = 0, held = 0, state = '{}', ending = NULL, fate = NULL, noticed = 0
-WHERE {settled}
-""",
-)
 LOAD = (
     "SELECT state FROM leases WHERE {ours}",
     """

@@ -45,7 +45,7 @@ class LeaseStore(Protocol):
     def open(self, service: str, subtask_ids: Sequence[str]) -> set[str]:
         """Have a row for each; returns those that were handed over already.
 
-        One whose ending was noticed begins anew: see ``renew_subtask``.
+        One whose ending was noticed has been created anew by Datahub: all but its number goes.
         """
 
     def handed(self, subtask_ids: Collection[str]) -> None:
@@ -80,9 +80,6 @@ class LeaseStore(Protocol):
 
         What was acknowledged stays so.
         """
-
-    def renew_subtask(self, subtask_id: str) -> None:
-        """Datahub has created it anew: forget all but its number, if its ending is settled."""
 
     def load(self, lease: Lease) -> Kept:
         """What the attempts before this one left."""

@@ -90,6 +90,7 @@ def test_a_subtask_whose_ending_was_noticed_begins_anew_but_for_its_number(
     store.handed(["s"])
     first = taken(store)
     store.save_state(first, {"line": 7})
+    store.begin_upload(first, UPLOAD)
     store.complete_upload(first, OUTPUT, "u1")
     store.end(first, DONE)
     store.noticed(["s"])  # too early: it may yet be delivered by another
@@ -99,6 +100,9 @@ def test_a_subtask_whose_ending_was_noticed_begins_anew_but_for_its_number(
     store.noticed(["s"])
     assert store.open("service", ["s"]) == set()
     assert store.ending("s") is None
+    assert store.ended("service") == []
+    assert store.renew([first]) == set()
+    assert store.prune(time.time() + 60) == 0
     again = taken(store, node="two")
     assert (again.number, again.taken_over) == (2, False)
     assert store.load(again) == Kept()
@@ -351,28 +355,6 @@ def test_a_lease_outlives_the_ending(store: LeaseStore) -> None:
     store.end(lease, DONE)
     store.settle("s", "delivered")
     assert store.renew([lease]) == {"s"}
-
-
-def test_a_subtask_that_datahub_made_anew_keeps_its_number_alone(store: LeaseStore) -> None:
-    store.open("service", ["s"])
-    first = taken(store)
-    store.save_state(first, {"line": 7})
-    store.begin_upload(first, UPLOAD)
-    store.renew_subtask("s")
-    assert store.load(first).state == {"line": 7}
-    store.end(first, DONE)
-    store.renew_subtask("s")
-    assert store.ending("s") == DONE
-    store.settle("s", "delivered")
-    store.renew_subtask("s")
-    assert store.ending("s") is None
-    assert store.ended("service") == []
-    assert store.renew([first]) == set()
-    second = taken(store, node="two")
-    assert second == Lease("s", 2, "two", taken_over=False)
-    assert store.load(second) == Kept()
-    store.renew_subtask("s")  # another was about to do the same
-    assert store.renew([second]) == {"s"}
 
 
 # What travels
