@@ -46,7 +46,7 @@ class Gate:
         self._renewed_at = renewed_at
         self._hurry = hurry
         self._changed = threading.Condition()
-        self._on_lost: list[Callable[[], None]] = []
+        self._on_lost: list[Callable[[], object]] = []
 
     def check(self) -> float:
         """For how many seconds the lease surely stands; waits for a renewal where that is due.
@@ -68,7 +68,7 @@ class Gate:
                 )
             return self._left()
 
-    def when_lost(self, call: Callable[[], None]) -> None:
+    def when_lost(self, call: Callable[[], object]) -> None:
         """Have this called, from a thread of its own, once the lease is lost."""
         with self._changed:
             lost = self.lost.is_set()
@@ -92,7 +92,7 @@ class Gate:
         log.warning("%s", self._error())
         self._tell(self._on_lost)
 
-    def _tell(self, calls: Iterable[Callable[[], None]]) -> None:
+    def _tell(self, calls: Iterable[Callable[[], object]]) -> None:
         # What is to be stopped may have to be waited for, and the other leases must not.
         for call in calls:
             threading.Thread(target=call, daemon=True, name="fence").start()
