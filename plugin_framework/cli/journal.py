@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -47,8 +48,8 @@ def list_command(*, everything: bool, as_json: bool) -> None:
     \b
     undelivered  kept; `journal deliver` or the subtask's next run sends it
     refused      Datahub refused the start or the terminal report for good
-    waiting      (--all) `serve` has accepted it, and has not started it yet
-    unfinished   (--all) it has not ended; its next run goes on
+    waiting      (--all) `serve` has accepted it, and has not started it yet; WHY: what is missing
+    unfinished   (--all) it has not ended; its next run, or its node, goes on
     delivered    (--all) it has ended, and Datahub knows
     """  # noqa: D301 - the \b is click's, and keeps the lines as they are
     with _to_look() as (path, journal), own_stdout() as say:
@@ -60,6 +61,9 @@ def list_command(*, everything: bool, as_json: bool) -> None:
             say("\n".join(_table(shown)))
         else:
             click.echo("everything is delivered" if known else _nothing_in(path), err=True)
+        if not everything:
+            for line in _waiting(known):
+                click.echo(line, err=True)
 
 
 @journal_command.command("show")
@@ -273,6 +277,14 @@ def _table(records: Sequence[Record]) -> Iterator[str]:
     for row in rows:
         cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
         yield "  ".join(cells).rstrip()
+
+
+def _waiting(records: Sequence[Record]) -> Iterator[str]:
+    """What waits for more than its turn is not listed, for it may be much; nor is it left out."""
+    counted = Counter((one.plugin, one.why) for one in records if one.state == "waiting")
+    for (plugin, why), count in sorted(counted.items(), key=str):
+        if why is not None:
+            yield f"{count} of plugin {_text(plugin)} wait: {_text(why)}"
 
 
 def _in_words(delivery: Delivery) -> str:

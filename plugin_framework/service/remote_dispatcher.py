@@ -233,8 +233,9 @@ class RemoteDispatcher:
 
     def _refuse(self, left: dict[str, Entry], one: Handed, error: DatahubError) -> None:
         if isinstance(error, RetryableError | ClusterConfigurationError):
-            self._refusals[one.plugin] = line_of(error)
             self._refused_until[one.plugin] = time.monotonic() + REFUSED_SECONDS
+            if isinstance(error, ClusterConfigurationError):  # the engine itself tells of others
+                self._refusals[one.plugin] = line_of(error)
             return
         log.error("subtask %s failed: %s", one.subtask_id, error)
         self._backlog.remove(left.pop(one.subtask_id), failed=str(error))
