@@ -15,6 +15,7 @@ from queue import Empty, LifoQueue
 from typing import Any
 
 import psycopg
+import psycopg.conninfo
 from psycopg.abc import RV, PQGen
 
 from plugin_framework.engines.cluster.sql_store import Parameters, Rows, SqlStore
@@ -105,6 +106,7 @@ class PostgresStore(SqlStore):
     def __init__(self, url: str) -> None:
         self._url = url
         self._idle: LifoQueue[_Connection] = LifoQueue()
+        _refuse_half_read(url)
         try:
             with self._connection() as connection:
                 _prepare(connection)
@@ -205,6 +207,21 @@ def _has_something_to_say(connection: _Connection) -> bool:
     return bool(poll.poll(0))
 
 
+def _refuse_half_read(url: str) -> None:
+    """Refuse an address of which some may be taken for what it is not, and told to people."""
+    try:
+        parts = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        parts = {"port": "unknown"}
+    ports = str(parts.get("port") or "0").split(",")
+    if "@" in str(parts.get("host")) or not all(map(str.isdigit, ports)):
+        raise ClusterConfigurationError(
+            "DATAHUB_STORE_URL is not as PostgreSQL has them: percent-encode what is special in"
+            " its user and password",
+            code=Code.STORE_UNSUITABLE,
+        )
+
+
 def _prepare(connection: _Connection) -> None:
     """Make the schema where it is missing; several may be about to."""
     with connection.transaction():
@@ -246,7 +263,4 @@ def _unreachable(error: psycopg.Error) -> StoreUnreachableError:
 
 
 def _advice(error: psycopg.Error) -> str:
-    """What the server said, in a line; what is said of an address may have its password in it."""
-    if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
-        return "DATAHUB_STORE_URL is not as PostgreSQL has them: percent-encode what is special"
     return " ".join(str(error).split()) or type(error).__name__
