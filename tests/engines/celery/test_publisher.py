@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -158,3 +160,25 @@ def test_a_broker_that_is_nearly_full_is_told_and_taken_up_again(
     while publisher.publish([outgoing(queue, 1)]) != {"subtask-1": None}:
         assert time.monotonic() < deadline
     assert publisher.problem is None
+
+
+def test_a_broker_that_hangs_is_not_waited_for_for_ever(
+    rabbitmq: RabbitMQ,
+    publisher: Publisher,
+    connection: Connection,
+    queue: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("plugin_framework.engines.celery.broker.ANSWER_SECONDS", 0.3)
+    assert publisher.publish([outgoing(queue)]) == {"subtask-0": None}
+    os.kill(rabbitmq.pid, signal.SIGSTOP)
+    try:
+        answers = publisher.publish([outgoing(queue, 1)])
+    finally:
+        os.kill(rabbitmq.pid, signal.SIGCONT)
+    assert isinstance(answers["subtask-1"], BrokerUnavailableError)
+    assert f"does not confirm messages for queue {queue}" in str(answers["subtask-1"])
+    assert "does not answer in time" in str(publisher.problem)
+    monkeypatch.undo()
+    assert publisher.publish([outgoing(queue, 1)]) == {"subtask-1": None}
+    assert waiting(connection, queue) >= 2
