@@ -47,6 +47,9 @@ LOOK_SECONDS = 1.0
 LEAVING_SECONDS = 0.1
 """Between two times that what was created anew is looked at, while an earlier life is ending."""
 
+MOST_NAMED = 5
+"""Subtasks that one line names."""
+
 REFUSED_SECONDS = 2.0
 """How long a plugin's subtasks wait where one was not taken."""
 
@@ -182,7 +185,11 @@ class RemoteDispatcher:
         """Hand over what is ``left``; what is safe is taken out."""
         store, engine = self._store.get(), self._engine.get()
         # Of what was created anew, the life before is over once the store knows that it is.
-        ready = [one for one in left if not self._watch.is_leaving(one)]
+        ready = [
+            one
+            for one, entry in left.items()
+            if not entry.is_held and not self._watch.is_leaving(one)
+        ]
         if not ready:
             self._closing.wait(LEAVING_SECONDS)
         for subtask_id in store.open(self._service, ready) - self._watch.repeated:
@@ -220,8 +227,9 @@ class RemoteDispatcher:
         )
         for one in given:
             del left[one.subtask_id]
-        for subtask_id in again:
-            log.warning("subtask %s is handed over once more: no node seems to have it", subtask_id)
+        if again:
+            some = ", ".join(sorted(again)[:MOST_NAMED]) + (", ..." * (len(again) > MOST_NAMED))
+            log.warning("handed over once more, for no node seems to have it: %s", some)
         with suppress(JournalError):  # it is for people, and who writes says so
             self._kept.note(
                 Note(

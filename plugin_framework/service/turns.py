@@ -34,12 +34,16 @@ class Entry:
 
     @property
     def may_start(self) -> bool:
-        """Whether it waits for nothing but its turn.
+        """Whether it waits for nothing but its turn."""
+        return self.state == "waiting" and not self.is_held
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is not to begin.
 
         A pause holds what has not begun; what has begun waits at its next checkpoint, alive.
         """
-        held = self.wanted is not RUNNING and not self.attempts
-        return self.state == "waiting" and not held
+        return self.wanted is not RUNNING and not self.attempts
 
 
 class Turns:
