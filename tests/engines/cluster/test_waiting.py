@@ -19,19 +19,14 @@ def code(reason: str | None) -> Code | None:
 
 def test_without_nodes_nobody_offers_it() -> None:
     reason = why_waiting("p", SMALL, [])
-    assert reason == "no worker offers plugin p: there is none at all"
+    assert reason == "no worker offers plugin p: none runs at all"
     assert code(reason) is Code.NO_WORKER
 
 
-def test_a_node_of_other_plugins_is_named() -> None:
+def test_nodes_of_other_plugins_are_no_help() -> None:
     reason = why_waiting("p", SMALL, [node("n-2", "q"), node("n-1", "q")])
-    assert reason == "no worker offers plugin p: there is only n-1, n-2"
+    assert reason == "no worker offers plugin p: those that run offer others"
     assert code(reason) is Code.NO_WORKER
-
-
-def test_no_more_than_a_few_nodes_are_named() -> None:
-    reason = why_waiting("p", SMALL, [node(f"n-{number}") for number in range(9)])
-    assert str(reason).endswith("n-4, ...")
 
 
 def test_what_nobody_has_is_said_beside_the_most_there_is() -> None:
@@ -39,8 +34,8 @@ def test_what_nobody_has_is_said_beside_the_most_there_is() -> None:
     reason = why_waiting("p", LARGE, nodes[1:])
     assert code(reason) is Code.NO_RESOURCES
     assert "8 CPUs, 1 GPU, 32 GiB of memory" in str(reason)
-    assert "16 CPUs, 1 GPU, 8 GiB of memory, on large" in str(reason)
-    assert "on small" in str(why_waiting("p", LARGE, nodes))
+    assert str(reason).endswith("the most there is is 16 CPUs, 1 GPU, 8 GiB of memory")
+    assert str(why_waiting("p", LARGE, nodes)).endswith("4 CPUs, 8 GiB of memory")
 
 
 def test_a_node_with_room_that_does_not_offer_it_is_no_help() -> None:
@@ -50,7 +45,7 @@ def test_a_node_with_room_that_does_not_offer_it_is_no_help() -> None:
 
 def test_nodes_that_drain_take_nothing() -> None:
     reason = why_waiting("p", SMALL, [node("n", "p", draining=True)])
-    assert reason == "every worker that offers plugin p is shutting down: n"
+    assert reason == "every worker that offers plugin p is shutting down"
     assert code(reason) is Code.NO_WORKER
 
 
