@@ -19,6 +19,7 @@ from plugin_framework.cli.logs import tell
 from plugin_framework.cli.new import new_command
 from plugin_framework.cli.run import Stopped, run_command
 from plugin_framework.cli.serve import serve_command
+from plugin_framework.cli.worker import worker_command
 from plugin_framework.errors import Code, Problem
 
 
@@ -39,6 +40,7 @@ app.add_command(list_command)
 app.add_command(info_command)
 app.add_command(run_command)
 app.add_command(serve_command)
+app.add_command(worker_command)
 app.add_command(journal_command)
 app.add_command(dev_command)
 app.add_command(emulator_command)

@@ -7,8 +7,9 @@ import logging
 import re
 import sys
 import threading
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import click
 
@@ -69,22 +70,39 @@ class ToldOnce(logging.Filter):
         return not (told and self._traceback.endswith(told))
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where log lines come from, in a cluster: the node, and the attempts that run in it by id."""
+
+    node: str
+    attempts: dict[str, int] = field(default_factory=dict)
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a line: time (UTC), level, logger, message.
 
-    Where there are any: the subtask, the code of the error, and the traceback.
+    Where there are any: the node, the subtask and its attempt, the code of the error, and the
+    traceback.
     """
+
+    def __init__(self, origin: Origin | None = None) -> None:
+        super().__init__()
+        self._origin = origin
 
     def format(self, record: logging.LogRecord) -> str:
         """The line; logging's contract."""
-        line = {
+        line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if self._origin is not None:
+            line["node"] = self._origin.node
         if subtask_id := getattr(record, "subtask_id", None):
             line["subtask_id"] = subtask_id
+            if self._origin is not None and subtask_id in self._origin.attempts:
+                line["attempt"] = self._origin.attempts[subtask_id]
         if code := getattr(record, "code", None):
             line["code"] = code
         line.update(getattr(record, "facts", {}))
@@ -144,7 +162,10 @@ def tell(line: str) -> None:
 
 
 def set_up_logging(
-    level: str, style: Literal["auto", "json", "text"], stderr: TextIO
+    level: str,
+    style: Literal["auto", "json", "text"],
+    stderr: TextIO,
+    origin: Origin | None = None,
 ) -> Console | None:
     """Send logs to stderr; returns the console of the live display, where there is one."""
     console = None
@@ -158,10 +179,11 @@ def set_up_logging(
         handler.setFormatter(logging.Formatter("%(message)s"))
     else:
         handler = logging.StreamHandler(stderr)
+        where = f"{origin.node} " if origin else ""
         handler.setFormatter(
-            logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+            logging.Formatter(f"%(asctime)s %(levelname)-7s {where}%(name)s: %(message)s")
             if style == "text"
-            else JsonLines()
+            else JsonLines(origin)
         )
     handler.addFilter(Redact())
     logging.basicConfig(handlers=[handler], level=level, force=True)

@@ -119,6 +119,7 @@ class ForkServer:
             pause_mode=plugin.pause_mode,
             hooks=hooks_of(plugin),
             version=plugin.version,
+            resources=dict(plugin.resources),
         )
 
     def _fork(self, channel: int, output: int) -> None:

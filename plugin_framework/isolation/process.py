@@ -116,7 +116,7 @@ class ProcessIsolation:
         self._server = _Server(ref, secrets, self._extensions)
 
     def info(self) -> Mapping[str, Any]:
-        """The plugin's ``isolation``, ``timeout_seconds``, ``hooks`` and ``version``.
+        """The plugin's ``isolation``, ``timeout_seconds``, ``resources``, ``hooks``, ``version``.
 
         It waits for the plugin's import.
 

@@ -39,10 +39,11 @@ class ThreadIsolation:
         self._extensions = load_extensions() if extensions is None else extensions
 
     def info(self) -> Mapping[str, Any]:
-        """The plugin's ``isolation``, ``timeout_seconds``, ``hooks`` and ``version``."""
+        """See ``ProcessIsolation``: the same."""
         return {
             "hooks": hooks_of(self._plugin),
             "version": self._plugin.version,
+            "resources": dict(self._plugin.resources),
             "isolation": self._plugin.isolation,
             "timeout_seconds": self._plugin.timeout_seconds,
         }

@@ -316,8 +316,22 @@ def _check(plugin: type[DatahubPlugin]) -> None:
             raise PluginLoadError(
                 f"plugin {plugin.__name__}: {name} is not a hook; did you mean {near[0]}?"
             )
+    _check_resources(plugin)
     check_hooks(plugin)
     _check_constructor(plugin)
+
+
+def _check_resources(plugin: type[DatahubPlugin]) -> None:
+    """See that they can be told to other processes; what they say is for engines to judge."""
+    given: object = plugin.resources
+    if not isinstance(given, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, int | float | str)
+        for key, value in given.items()
+    ):
+        raise PluginLoadError(
+            f"plugin {plugin.__name__}: its resources are not a mapping such as"
+            ' {"cpus": 1, "memory": "2GiB"}'
+        )
 
 
 def _check_constructor(plugin: type[DatahubPlugin]) -> None:

@@ -1,0 +1,367 @@
+"""A worker: a process that runs the subtasks of its plugins as the broker hands them out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any, TypeVar
+
+from amqp.exceptions import PreconditionFailed
+from celery.exceptions import Reject
+
+from plugin_framework.engines.celery.app import make_app
+from plugin_framework.engines.celery.broker import FAILURES, Broker, version_of
+from plugin_framework.engines.celery.consumer_timeout import (
+    consumer_timeout,
+    learn,
+    timeout_in,
+    too_short,
+    warning,
+)
+from plugin_framework.engines.celery.machine import Machine
+from plugin_framework.engines.celery.publisher import Outgoing, Publisher
+from plugin_framework.engines.celery.queues import declare, queue_of
+from plugin_framework.engines.cluster.attempt import Done, Fate, run_attempt
+from plugin_framework.engines.cluster.holding import Holdings
+from plugin_framework.engines.cluster.message import Message
+from plugin_framework.engines.cluster.node import Node
+from plugin_framework.engines.cluster.records import Offer
+from plugin_framework.engines.cluster.resources import (
+    Needs,
+    common_slots,
+    described,
+    queue_name,
+)
+from plugin_framework.engines.cluster.store import LeaseStore, open_store
+from plugin_framework.engines.local import LocalEngine
+from plugin_framework.errors import (
+    ClusterConfigurationError,
+    ClusterError,
+    Code,
+    ConfigurationError,
+    DatahubError,
+    Problem,
+)
+from plugin_framework.protocol.models import TaskStatus
+from plugin_framework.settings import Settings
+
+START_SECONDS = 10.0
+"""How long the start of a subtask tries to reach Datahub before it is given back."""
+
+RETRY_SECONDS = 1.0
+"""Between two tries to reach what is away when the worker starts."""
+
+PAUSE_SECONDS = 5.0
+"""Before a message is given back that met an error of ours."""
+
+log: logging.Logger = logging.getLogger("datahub.worker")
+
+_Made = TypeVar("_Made")
+
+
+def work(
+    names: Sequence[str],
+    settings: Settings,
+    offer: Offer,
+    *,
+    name: str,
+    numbers: MutableMapping[str, int],
+) -> int:
+    """Run subtasks of these plugins until SIGTERM or SIGINT; returns the exit code.
+
+    For the main thread. ``name`` is the node's, and ``numbers`` are kept as ``Node`` says.
+
+    Raises:
+        ConfigurationError: the plugins, the settings, the broker or the store cannot be used.
+        BrokerUnavailableError, StoreUnreachableError: not reached within ``STARTUP_DEADLINE``.
+        JournalError: the journal cannot be used.
+    """
+    _quieten_celery()
+    patience = settings.startup_deadline
+    settings = _of_a_worker(settings)
+    with ExitStack() as made:
+        plugins = _Plugins(_engines(made, names, settings), offer)
+        broker = Broker(settings)
+        retry = _Retry(patience)
+        store = made.enter_context(
+            closing(retry.until_there(lambda: open_store(settings, plugins.journal)))
+        )
+        retry.until_there(lambda: _prepare(broker, plugins, settings, store))
+        holdings = made.enter_context(closing(Holdings(store, settings.lease_seconds)))
+        node = Node(
+            name,
+            engine="celery",
+            settings=settings,
+            store=store,
+            holdings=holdings,
+            engines=plugins.served,
+            plugins=plugins.versions,
+            offer=offer,
+            slots=common_slots(
+                [plugins.needs[each] for each in plugins.served], offer, settings.max_concurrency
+            ),
+            numbers=numbers,
+        )
+        retry.until_there(node.open)
+        made.callback(node.close)
+        return _Worker(node, broker, plugins.queues).run()
+
+
+def _of_a_worker(settings: Settings) -> Settings:
+    """What cannot be started waits in the queue, and what is not done goes on elsewhere."""
+    patience = min(settings.startup_deadline, START_SECONDS)
+    changes: dict[str, Any] = {"startup_deadline": patience}
+    if "on_shutdown" not in settings.model_fields_set:
+        changes["on_shutdown"] = "leave"
+    return settings.model_copy(update=changes)
+
+
+def _engines(made: ExitStack, names: Sequence[str], settings: Settings) -> dict[str, LocalEngine]:
+    engines: dict[str, LocalEngine] = {}
+    for name in names:
+        first = next(iter(engines.values()), None)
+        engine = made.enter_context(LocalEngine(name, settings, beside=first))
+        if engine.ref.name in engines:
+            raise ConfigurationError(
+                f"plugin {engine.ref.name} is given twice", code=Code.PLUGIN_AMBIGUOUS
+            )
+        engines[engine.ref.name] = engine
+    return engines
+
+
+class _Plugins:
+    """The plugins of a worker, and those that it serves: of which a subtask fits into its offer."""
+
+    def __init__(self, engines: Mapping[str, LocalEngine], offer: Offer) -> None:
+        self.journal = next(iter(engines.values())).journal
+        self.versions = {name: engine.version for name, engine in engines.items()}
+        self.needs = {name: Needs.of(each.resources, name) for name, each in engines.items()}
+        self.served = {name: each for name, each in engines.items() if self.needs[name].fit(offer)}
+        self.queues = {name: queue_name(name, self.needs[name]) for name in self.served}
+        problems = [
+            Problem(
+                f"plugin {name}: a subtask needs {self.needs[name]}, and this machine offers"
+                f" {described(offer)}: it is not served here",
+                Code.NO_RESOURCES,
+            )
+            for name in engines
+            if name not in self.served
+        ]
+        if not self.served:
+            raise ClusterConfigurationError(problems, code=Code.NO_RESOURCES)
+        for problem in problems:
+            log.error("%s", problem)
+
+
+class _Retry:
+    """Waits for what is away when the worker starts, and says so once."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = time.monotonic() + seconds
+        self._said = False
+
+    def until_there(self, make: Callable[[], _Made]) -> _Made:
+        """What ``make`` returns.
+
+        Raises:
+            ClusterError: what it raised when the time was up.
+        """
+        while True:
+            try:
+                return make()
+            except ClusterError as error:
+                if time.monotonic() >= self._ends:
+                    raise
+                if not self._said:
+                    self._said = True
+                    log.warning("%s; it is tried again each second", error)
+            threading.Event().wait(RETRY_SECONDS)
+
+
+def _prepare(broker: Broker, plugins: _Plugins, settings: Settings, store: LeaseStore) -> None:
+    """See that the broker has the queues, and will let the subtasks run as long as they may."""
+    connection = broker.connect("worker")
+    try:
+        for queue in plugins.queues.values():
+            declare(connection, queue)
+        version = version_of(connection.server_properties)
+    except FAILURES as error:
+        raise broker.refusal(error) from None
+    finally:
+        connection.collect()
+    timeout = consumer_timeout(broker, version, settings, store)
+    limits = {name: each.time_limit for name, each in plugins.served.items()}
+    problems = [
+        problem
+        for name, seconds in limits.items()
+        if (problem := too_short(timeout, name, seconds, settings.grace_seconds))
+    ]
+    if problems:
+        raise ClusterConfigurationError(problems, code=Code.CONSUMER_TIMEOUT_SHORT)
+    for name, seconds in limits.items():
+        if told := warning(timeout, name, seconds):
+            log.warning("%s", told)
+
+
+class _Worker:
+    """Celery's machine and the node together."""
+
+    def __init__(self, node: Node, broker: Broker, queues: Mapping[str, str]) -> None:
+        self._node = node
+        self._queues = queues
+        app = make_app(node.settings, [queue_of(each) for each in queues.values()], name=node.name)
+        self._publisher = Publisher(broker, app, f"{node.name} gives back")
+        self._machine = Machine(
+            app,
+            node.name,
+            tuple(queues.values()),
+            slots=node.slots,
+            run=self._run,
+            manage=self._manage,
+            draining=node.draining,
+            refused=self._refused,
+            ready=self._say_ready,
+        )
+
+    def run(self) -> int:
+        """Run messages until a signal comes, and what runs has ended or was given back."""
+        with _signals(self._on_signal), closing(self._publisher):
+            self._machine.start()
+        return self._machine.exitcode or os.EX_OK
+
+    def _say_ready(self) -> None:
+        plugins, slots = ", ".join(self._queues), self._node.slots
+        log.info("%s takes subtasks of %s, %d at a time", self._node.name, plugins, slots)
+
+    # Messages, each in a thread of Celery's
+
+    def _run(self, fields: Mapping[str, Any], redelivered: bool) -> None:  # noqa: FBT001 - Machine's contract
+        try:
+            message = Message.read(fields)
+        except ValueError as error:
+            log.error("a message that is not ours is dropped: %s", error)  # noqa: TRY400 - no bug
+            return
+        with self._node.attempting(message.subtask_id):
+            done = self._attempt(message, redelivered=redelivered)
+            if done.fate is Fate.UNUSABLE:
+                log.error(
+                    "subtask %s: its message is dropped: it is not for us", message.subtask_id
+                )
+            elif done.fate is Fate.BACK:
+                self._node.draining.wait(done.pause)
+                self._give_back(message)
+
+    def _attempt(self, message: Message, *, redelivered: bool) -> Done:
+        try:
+            return run_attempt(self._node, message, redelivered=redelivered)
+        except Exception:
+            log.exception("subtask %s: an internal error", message.subtask_id)
+            return Done(Fate.BACK, PAUSE_SECONDS)
+
+    def _give_back(self, message: Message) -> None:
+        """Put it at the end of its queue; if that fails, have the broker hand it out again."""
+        outgoing = Outgoing(self._queues[message.plugin], message)
+        error = self._publisher.publish([outgoing])[message.subtask_id]
+        if error is not None:
+            log.warning("subtask %s is given back in place: %s", message.subtask_id, error)
+            raise Reject(str(error), requeue=True)
+
+    # Control, in Celery's loop
+
+    def _manage(self, fields: Mapping[str, Any]) -> None:
+        try:
+            told = str(fields["subtask_id"]), TaskStatus(fields["status"])
+        except (KeyError, ValueError):
+            log.warning("a command that is not ours is ignored")
+            return
+        # A run may be busy, and the loop is everybody's.
+        threading.Thread(target=self._node.control, args=told, daemon=True, name="control").start()
+
+    def _refused(self, error: PreconditionFailed) -> bool:
+        milliseconds = timeout_in(error)
+        if milliseconds is None:
+            return False
+        told = (
+            f"RabbitMQ's consumer_timeout of {milliseconds / 1000:g} s is over for a subtask that"
+            " runs: others take it over if it is lost here, and this worker ends when it is done"
+        )
+        log.critical("%s", Problem(told, Code.CONSUMER_TIMEOUT_SHORT))
+        try:
+            learn(self._node.store, self._node.settings, milliseconds)
+        except DatahubError as failure:
+            log.warning("the others are not told of it: %s", failure)
+        return True
+
+    # The end, in a thread of its own for each signal
+
+    def _on_signal(self, number: int) -> None:
+        if self._node.draining.is_set():
+            self._node.hurry(number)
+            return
+        log.info("%s: no more subtasks are taken", signal.Signals(number).name)
+        self._node.draining.set()
+        threading.Thread(target=self._drain, args=(number,), daemon=True, name="drain").start()
+
+    def _drain(self, number: int) -> None:
+        self._machine.stop_consuming()
+        if not self._node.drain(number):
+            log.warning("subtasks that have not ended go on elsewhere")
+            logging.shutdown()
+            os._exit(os.EX_OK)  # their threads would keep the process
+        self._machine.end()
+
+
+@contextmanager
+def _signals(act: Callable[[int], None]) -> Iterator[None]:
+    """Have a thread call ``act`` for each SIGTERM and SIGINT.
+
+    Not a handler, which may interrupt any line of the main thread, one that holds a lock too.
+    """
+    received, wakeup = socket.socketpair()
+    wakeup.setblocking(False)
+
+    def listen() -> None:
+        while numbers := received.recv(64):
+            for number in numbers:
+                if number in {signal.SIGTERM, signal.SIGINT}:
+                    act(number)
+
+    threading.Thread(target=listen, daemon=True, name="signals").start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave_to_thread)
+    before = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        wakeup.close()
+        received.close()
+
+
+def _leave_to_thread(_number: int, _frame: object) -> None:
+    """Without a handler of Python's, nothing is written to the wakeup descriptor."""
+
+
+class _NotAgain(logging.Filter):
+    """Leaves out of Celery's log what is no trouble here, or has been said."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is worth a line; logging's contract."""
+        if str(record.msg).startswith("Couldn't ack"):
+            log.info("a message could not be acknowledged: it comes again, to be found done with")
+            return False
+        return True
+
+
+def _quieten_celery() -> None:
+    for name in ("amqp", "celery", "kombu"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # That the broker is away is said by us.
+    logging.getLogger("celery.worker.consumer.consumer").setLevel(logging.ERROR)
+    logging.getLogger("celery.worker.request").addFilter(_NotAgain())
