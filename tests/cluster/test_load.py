@@ -63,7 +63,7 @@ class Prober:
     def _probe(self) -> None:
         while not self._over.wait(0.01):
             began = time.monotonic()
-            assert self._service.call.health().code == 0
+            self._service.health()
             self.waits.append(time.monotonic() - began)
 
 

@@ -36,9 +36,12 @@ def waits(cluster: Cluster, service: Service, plugin: str, code: str, *words: st
 
 
 def _reason(service: Service, plugin: str, *words: str) -> bool:
-    cluster = service.cluster()
-    said = [queue["reason"] or "" for queue in cluster["queues"] if queue["plugin"] == plugin]
-    return any(all(word in reason for word in words) for reason in said)
+    queues = [queue for queue in service.cluster()["queues"] if queue["plugin"] == plugin]
+    return any(all(word in (queue["reason"] or "") for word in words) for queue in queues)
+
+
+def _reasons(service: Service) -> list[str]:
+    return [queue["reason"] for queue in service.cluster()["queues"] if queue["reason"]]
 
 
 def _journal(cluster: Cluster, subtask: str) -> dict[str, Any]:
@@ -79,8 +82,8 @@ def test_wrong_credentials(
 ) -> None:
     cluster = make_cluster(url=broker.url(next(vhosts), password="wrong"))
     service = cluster.service("Work")
-    waits(cluster, service, "Work", "DH-602", "BROKER_URL")
-    refused(cluster.worker("one", "Work", ready=False), "DH-602", "BROKER_URL")
+    waits(cluster, service, "Work", "DH-602", "password")
+    refused(cluster.worker("one", "Work", ready=False), "DH-602", "password")
 
 
 def test_wrong_vhost(make_cluster: MakeCluster, broker: RabbitMQ) -> None:
@@ -115,7 +118,7 @@ def test_no_worker_offers_the_plugin(cluster: Cluster) -> None:
     cluster.worker("two", "OtherWork")
     cluster.ledger.wait_for_end([subtask])
     assert cluster.ledger.wrongs([subtask]) == []
-    until(lambda: not service.cluster()["queues"], "no queue with a reason")
+    until(lambda: not _reasons(service), "no queue with a reason")
 
 
 def test_resources_nobody_has(cluster: Cluster) -> None:
@@ -129,8 +132,8 @@ def test_resources_nobody_has(cluster: Cluster) -> None:
 @pytest.mark.cluster
 def test_resources_are_given_out_by_class(cluster: Cluster) -> None:
     service = cluster.service("GpuWork")
-    cluster.worker("poor", "GpuWork")
-    subtask = waits(cluster, service, "GpuWork", "DH-610", "gpu")
+    cluster.worker("poor", "GpuWork", "Work")
+    subtask = waits(cluster, service, "GpuWork", "DH-610", "1 GPU")
     cluster.worker("rich", "GpuWork", options=("--gpus", "1", "--memory", "32GiB"))
     cluster.ledger.wait_for_end([subtask])
     assert cluster.ledger.starts(subtask)[0].source == "rich"
