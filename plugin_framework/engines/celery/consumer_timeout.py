@@ -105,7 +105,7 @@ def warning(timeout: ConsumerTimeout, plugin: str, limit: float) -> str | None:
         return None
     return (
         f"plugin {plugin} has no time limit, but RabbitMQ takes a subtask away after"
-        f" {timeout.seconds:g} s ({timeout.source}), and it begins anew: set the plugin's"
+        f" {timeout.seconds:g} s ({timeout.source}), and the worker has to end: set the plugin's"
         " timeout_seconds, or raise consumer_timeout in rabbitmq.conf"
     )
 
