@@ -6,9 +6,12 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from amqp.exceptions import PreconditionFailed
+from celery.concurrency.thread import TaskPool
 from celery.worker import WorkController, state
 from kombu import Connection
 
@@ -20,6 +23,23 @@ FLUSH_SECONDS = 5.0
 """What acknowledgements may take at the end of a drain."""
 
 log: logging.Logger = logging.getLogger("datahub.worker")
+
+
+class Threads(TaskPool):  # type: ignore[misc]  # Celery has no types
+    """Threads of which none ends in silence: Celery asks nobody what they have raised."""
+
+    def on_apply(self, *given: Any, callback: Any = None, **options: Any) -> Any:
+        """Run something in a thread; Celery's contract."""
+        result = super().on_apply(*given, callback=callback, **options)
+        result.f.add_done_callback(partial(_drop_if_failed, callback.__self__))
+        return result
+
+
+def _drop_if_failed(delivery: Delivery, thread: Future[Any]) -> None:
+    error = thread.exception()
+    if error is not None:
+        log.critical("a message cannot be run, and is dropped", exc_info=error)
+        delivery.reject()
 
 
 class Machine(WorkController):  # type: ignore[misc]  # Celery has no types
@@ -63,7 +83,7 @@ class Machine(WorkController):  # type: ignore[misc]  # Celery has no types
         super().__init__(
             app=app,
             hostname=f"{name}@datahub",
-            pool_cls="threads",
+            pool_cls=Threads,
             concurrency=slots,
             queues=queues,
             without_gossip=True,

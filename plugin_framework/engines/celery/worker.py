@@ -249,11 +249,7 @@ class _Worker:
             return
         with self._node.attempting(message.subtask_id):
             done = self._attempt(message, redelivered=redelivered)
-            if done.fate is Fate.UNUSABLE:
-                log.error(
-                    "subtask %s: its message is dropped: it is not for us", message.subtask_id
-                )
-            elif done.fate is Fate.BACK:
+            if done.fate is Fate.BACK:
                 self._node.draining.wait(done.pause)
                 self._give_back(message)
 
