@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -24,6 +26,7 @@ from tests.cli.doctoring import case_of
 from tests.free_ports import free_ports
 
 GIB = 1024**3
+ENGINE = "plugin_framework.engines.celery"
 NODE = NodeRecord(
     name="a-1-0f0f",
     label="a",
@@ -128,6 +131,15 @@ def test_no_broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert all("canary-password" not in one.message for one in said)
 
 
+def test_celery_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in sys.modules if name.startswith(ENGINE)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    (one,) = found(cluster_case(monkeypatch, tmp_path), "broker")
+    assert (one.level, one.code) == ("fail", "DH-613")
+    assert "datahub-plugin-framework[celery]" in f"{one.message} {one.remedy}"
+
+
 def test_the_journal_as_the_store_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -228,6 +240,6 @@ def test_what_nobody_offers_and_what_nobody_has(
     assert "no worker offers plugin Echo" in echo.message
     assert (greedy.level, greedy.code) == ("fail", "DH-610")
     assert "needs 4 CPUs, 1 GPU, 32 GiB of memory" in greedy.message
-    assert "2 CPUs, 4 GiB of memory, on a-1-0f0f" in greedy.message
+    assert "2 CPUs, 4 GiB of memory" in greedy.message
     assert (odd.level, odd.code) == ("fail", "DH-122")
     assert "did you mean 'gpus'?" in odd.message
