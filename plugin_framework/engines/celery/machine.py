@@ -108,10 +108,12 @@ class Machine(WorkController):  # type: ignore[misc]  # Celery has no types
     def end(self) -> None:
         """Let ``start`` return, once the broker has been sent all acknowledgements."""
         self.unacknowledged.wait_for_none(FLUSH_SECONDS)
-        flushed = threading.Event()
-        if self.consumer.connection is not None:
-            # The loop does in any order what it finds; what it is asked for meanwhile comes after.
-            self.consumer.call_soon(lambda: self.consumer.call_soon(flushed.set))
-            flushed.wait(FLUSH_SECONDS)
+        # The loop does what it finds at a time in any order: what it was asked for before is done
+        # when it finds something a second time, and not the first.
+        for _ in range(2):
+            if self.consumer.connection is not None:
+                found = threading.Event()
+                self.consumer.call_soon(found.set)
+                found.wait(FLUSH_SECONDS)
         state.should_stop = os.EX_OK
-        self.consumer.call_soon(flushed.set)  # wakes it
+        self.consumer.call_soon(threading.Event().set)  # wakes it

@@ -70,7 +70,12 @@ class Turns:
 
     def settle(self) -> None:
         """Consume or consume no more, as it has to be now."""
-        self._asked = False
+        self._asked = True
+        while self._asked:  # again for what arrives meanwhile
+            self._asked = False
+            self._settle()
+
+    def _settle(self) -> None:
         consumers = self._consumer.task_consumer
         if consumers is None:  # the connection is lost, and all that came by it
             return
