@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # it has no types of its own
-from plugin_framework.cli.worker import worker_command
 
+from plugin_framework.cli.worker import worker_command
 from plugin_framework.engines.cluster.resources import Needs, queue_name
 from plugin_framework.settings import secret_variables
 from tests.docs.markdown import ROOT
