@@ -219,7 +219,8 @@ class RedisStore:
     def _configuration(self) -> dict[str, str]:
         """How the server keeps what it is given; empty where it does not tell."""
         try:
-            found = self._redis.config_get("append*", "maxmemory*")
+            # One at a time: before 7.0 it takes no more.
+            found = {**self._redis.config_get("append*"), **self._redis.config_get("maxmemory*")}
         except redis.ResponseError:
             return {}
         return {str(name): str(value) for name, value in found.items()}
