@@ -68,8 +68,8 @@ def test_queued_is_cancelled_at_once(
     figure("seconds to cancel what is queued", round(ending.at - asked, 3))
     assert ending.at - asked <= 1
     assert ledger.statuses(dropped) == [4]
-    with module_cluster.worker("three", "OtherWork"):
-        ledger.wait_for_end([kept])
+    module_cluster.worker("three", "OtherWork")
+    ledger.wait_for_end([kept])
     assert module_cluster.runs(dropped) == []
     assert ledger.wrongs([dropped, kept]) == []
     assert len(ledger.calls(dropped)) == 1
