@@ -53,6 +53,7 @@ class Attempt:
     highest: Callable[[Path], Highest]
     node: str
     taken_over: bool
+    place: str = ""
 
 
 class LocalEngine:
@@ -127,7 +128,7 @@ class LocalEngine:
             make_work_dir=attempt.make_work_dir,
             highest=attempt.highest,
         )
-        task = replace(task, node=attempt.node, taken_over=attempt.taken_over)
+        task = replace(task, node=attempt.node, taken_over=attempt.taken_over, place=attempt.place)
         return Run(supervisor, self._isolation, task)
 
     @property

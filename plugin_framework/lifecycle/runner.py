@@ -36,7 +36,7 @@ from plugin_framework.lifecycle.host import SupervisorHost, line_of
 from plugin_framework.lifecycle.outcome import TaskOutcome, outcome_of
 from plugin_framework.lifecycle.reporter import Delivery, Reporter
 from plugin_framework.lifecycle.room import wait_for_room
-from plugin_framework.lifecycle.stop import Stop
+from plugin_framework.lifecycle.stop import FENCED_SECONDS, Stop
 from plugin_framework.lifecycle.supervisor import Isolation, Supervisor, Task, time_limit
 from plugin_framework.lifecycle.watch import AT_ONCE_SECONDS, TERM_TO_KILL_SECONDS, Watch
 from plugin_framework.plugin.context import TaskFacts
@@ -46,9 +46,6 @@ log: logging.Logger = logging.getLogger("datahub.runner")
 
 LAST_CALL_SECONDS = 0.5
 """What is left for the last report when a signal has used up the grace period."""
-
-FENCED_SECONDS = 3.0
-"""The grace of a task that goes on elsewhere already: shorter, for two must not work on it long."""
 
 
 class Run:
@@ -70,11 +67,11 @@ class Run:
         self.pausing: bool = False
         self.paused_for: int | None = None
         self._attempt, self._told_percent = 0, -1
-        self._work_dir = work_dir_of(self._settings.state_dir, task.subtask_id)
+        self._work_dir = work_dir_of(self._settings.state_dir, task.folder_id)
         self._chronicle = Chronicle(
             task.subtask_id, supervisor.journal.timeline, supervisor.observer
         )
-        percents = percent_file_of(self._settings.state_dir, task.subtask_id)
+        percents = percent_file_of(self._settings.state_dir, task.folder_id)
         self._highest = supervisor.highest(percents)
         self._watch = Watch(
             stall=self._settings.stall_seconds,
@@ -124,7 +121,7 @@ class Run:
             LeaseLostError: another node has taken it over; no ending was reported.
         """
         self._isolation.check(self._task.config)
-        with subtask_lock(self._settings.state_dir, self._task.subtask_id) as killed_here:
+        with subtask_lock(self._settings.state_dir, self._task.folder_id) as killed_here:
             try:
                 ending = self._sup.journal.ending(self._task.subtask_id)
                 if ending is not None:
@@ -143,6 +140,9 @@ class Run:
                 else:
                     self._work(facts)
                 return self._conclude()
+            except LeaseLostError:
+                self._remove_work_dir()  # it fits what is saved elsewhere no more
+                raise
             finally:
                 self._control.stop(wait=False)
                 self._reporter.close()
@@ -153,7 +153,7 @@ class Run:
     def _begin(self) -> TaskFacts:
         """Journal an attempt and tell Datahub of it, or undo both."""
         task = self._task
-        is_new = self._sup.make_work_dir(self._settings.state_dir, task.subtask_id)
+        is_new = self._sup.make_work_dir(self._settings.state_dir, task.folder_id)
         self._attempt, state = self._sup.journal.start_attempt(
             task.subtask_id, task_id=task.task_id, plugin=task.plugin, config=task.config
         )
@@ -171,8 +171,8 @@ class Run:
                 if self._attempt == 1:
                     self._remove_work_dir()
             raise
-        folder, number = str(self._work_dir), self._attempt
-        return TaskFacts(task.subtask_id, task.task_id, number, folder, task.config, state, is_new)
+        who, folder, number = task.subtask_id, str(self._work_dir), self._attempt
+        return TaskFacts(who, task.task_id, number, folder, task.config, state, is_new)
 
     def _work(self, facts: TaskFacts) -> None:
         settings = self._settings
@@ -234,7 +234,7 @@ class Run:
 
     def _remove_work_dir(self) -> None:
         with suppress(OSError):
-            remove_work_dir(self._settings.state_dir, self._task.subtask_id)
+            remove_work_dir(self._settings.state_dir, self._task.folder_id)
         self._highest.forget()
         with suppress(JournalError):  # the outcome stands, and is kept
             self._sup.journal.uploads.forget(self._task.subtask_id)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from plugin_framework.protocol.models import TaskStatus
 
+FENCED_SECONDS = 3.0
+"""The grace of a task that goes on elsewhere already: shorter, for two must not work on it long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stop:

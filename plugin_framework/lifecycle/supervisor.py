@@ -167,7 +167,8 @@ class Task:
     """A subtask to run: ``config`` is the plain JSON that Datahub gave.
 
     ``node`` is the name of the process that runs it for a cluster, and ``taken_over`` whether the
-    attempt before it, wherever that was, was broken off.
+    attempt before it, wherever that was, was broken off. Its folder and its lock are named after
+    the ``place``, if not after the subtask.
     """
 
     subtask_id: str
@@ -176,6 +177,12 @@ class Task:
     config: Mapping[str, Any]
     node: str | None = None
     taken_over: bool = False
+    place: str = ""
+
+    @property
+    def folder_id(self) -> str:
+        """What its folder and its lock are named after."""
+        return self.place or self.subtask_id
 
 
 @dataclass(frozen=True, slots=True)

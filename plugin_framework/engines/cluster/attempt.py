@@ -43,7 +43,7 @@ from plugin_framework.errors import (
 )
 from plugin_framework.journal.journal import Fate as ReportFate
 from plugin_framework.lifecycle.control import LONGEST_DEADLINE
-from plugin_framework.lifecycle.folders import remove_work_dir, subtask_lock
+from plugin_framework.lifecycle.folders import forget_subtask, subtask_lock
 from plugin_framework.lifecycle.outcome import TaskOutcome
 from plugin_framework.lifecycle.reporter import Reporter
 from plugin_framework.lifecycle.runner import Run
@@ -185,7 +185,9 @@ class _Attempt:
         except RejectedError:
             return None
 
-    def _run(self, lease: Lease, gate: Gate, journal: SharedJournal) -> Done:
+    def _execute(
+        self, lease: Lease, gate: Gate, journal: SharedJournal, *, place: str = ""
+    ) -> TaskOutcome:
         run = self._engine.run(
             self._subtask_id,
             task_id=self._message.task_id,
@@ -197,12 +199,26 @@ class _Attempt:
                 highest=lambda _file: journal.saved,
                 node=lease.node,
                 taken_over=lease.taken_over,
+                place=place,
             ),
         )
         gate.when_lost(run.fence)
         try:
             with self._node.running(run, lease):
-                outcome = run.execute()
+                return run.execute()
+        except TaskLockedError:
+            if place or lease.number == 1:
+                raise  # somebody runs it by hand
+        # An attempt on this machine that stands still: its files are of no use, but its own.
+        place = f"{self._subtask_id} {lease.number}"
+        try:
+            return self._execute(lease, gate, journal, place=place)
+        finally:
+            self._forget_files(place)
+
+    def _run(self, lease: Lease, gate: Gate, journal: SharedJournal) -> Done:
+        try:
+            outcome = self._execute(lease, gate, journal)
         except LeaseLostError:
             raise
         except RejectedError as error:
@@ -220,13 +236,13 @@ class _Attempt:
     def _after(self, lease: Lease, journal: SharedJournal, outcome: TaskOutcome) -> Done:
         if not outcome.status.is_final:  # it is to go on at another start
             return Done(Fate.BACK)
-        if journal.ending(self._subtask_id) is not None:
-            self._node.ended(outcome.status)
-        elif outcome.delivered:
-            return self._ended_elsewhere(lease, outcome.status)
-        if journal.settled.is_set():
-            return Done(Fate.DONE)
-        return self.back(JournalError(outcome.error or "how it ended is not delivered"))
+        undelivered = JournalError(outcome.error or "how it ended is not delivered")
+        if journal.ending(self._subtask_id) is None:
+            found = outcome.status if outcome.delivered else None
+            return self._ended_elsewhere(lease, found) if found else self.back(undelivered)
+        self._forget_files(self._subtask_id)
+        self._node.ended(outcome.status)
+        return Done(Fate.DONE) if journal.settled.is_set() else self.back(undelivered)
 
     # Endings without a run
 
@@ -242,6 +258,7 @@ class _Attempt:
         log.info("subtask %s is %s already at Datahub", self._subtask_id, status.name.lower())
         error = f"Datahub had ended the subtask as {status.name.lower()}"
         self._store.end(lease, self._ending(lease, status, error, "delivered"))
+        self._forget_files(self._subtask_id)
         return Done(Fate.DONE)
 
     def _refused(self, lease: Lease, error: RejectedError) -> Done:
@@ -270,7 +287,7 @@ class _Attempt:
 
     def _deliver(self, gate: Gate, journal: SharedJournal) -> Done:
         """Deliver the ending that the journal has."""
-        self._remove_files()
+        self._forget_files(self._subtask_id)
         client = self._engine.client.guarded(Fence(gate, journal))
         task_id = self._message.task_id
         reporter = Reporter(client, journal, self._subtask_id, task_id=task_id)
@@ -289,8 +306,9 @@ class _Attempt:
         while not over() and not self._node.draining.wait(LOOK_SECONDS):
             pass
 
-    def _remove_files(self) -> None:
-        folder, subtask_id = self._settings.state_dir, self._subtask_id
+    def _forget_files(self, place: str) -> None:
+        """Remove what is of no use to any attempt, the lock too: a node sees many subtasks."""
+        folder = self._settings.state_dir
         unless_in_use = suppress(TaskLockedError, JournalError, OSError)
-        with unless_in_use, subtask_lock(folder, subtask_id, to_run=False):
-            remove_work_dir(folder, subtask_id)
+        with unless_in_use, subtask_lock(folder, place, to_run=False):
+            forget_subtask(folder, place)

@@ -131,6 +131,25 @@ def test_a_lost_attempt_is_stopped_without_a_cancel(cluster: Cluster, hub: Stric
     assert cluster.store.ending(SUBTASK) is None
 
 
+def test_who_stands_still_on_the_same_machine_is_in_nobodys_way(
+    cluster: Cluster, hub: StrictDatahub
+) -> None:
+    first, second = cluster.node(Travels, "a"), cluster.node(Travels, "a")
+    first.begin()
+    first.works(1)
+    first.wire.is_cut.set()
+    second.begin()
+    second.works(2)
+    first.wire.is_cut.clear()
+    assert first.end().fate is Fate.DUPLICATE
+    second.go()
+    assert second.end().fate is Fate.DONE
+    assert hub.result is not None
+    found = {"state": {"attempts": [1]}, "new": True, "attempt": 2, "files": []}
+    assert hub.result.items() >= found.items()
+    assert [path for kind in ("work", "locks") for path in (first.state_dir / kind).iterdir()] == []
+
+
 def test_an_ending_waits_for_the_store(cluster: Cluster, hub: StrictDatahub) -> None:
     node = cluster.node(Travels, "a")
     node.begin()
