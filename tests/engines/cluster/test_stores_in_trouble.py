@@ -18,7 +18,7 @@ import psycopg
 import pytest
 import redis
 
-from plugin_framework.engines.cluster.records import Ending, Lease
+from plugin_framework.engines.cluster.records import Ending, Lease, SharedUpload
 from plugin_framework.engines.cluster.redis import RedisStore
 from plugin_framework.engines.cluster.store import LeaseStore, open_store
 from plugin_framework.errors import ClusterConfigurationError, Code, StoreUnreachableError
@@ -46,6 +46,27 @@ lease = store.acquire("s", "one", seen=None)
 for number in range(100_000):
     store.save_state(lease, {"n": number})
     print(number, flush=True)
+"""
+
+
+HOLDER = """
+import sys
+from dataclasses import replace
+from plugin_framework.engines.cluster.records import SharedUpload
+from plugin_framework.errors import LeaseLostError
+from tests.engines.cluster.conftest import opened
+store = opened(sys.argv[1])
+upload = SharedUpload("a.bin", "u", 1, 5, 0, "x" * 1000)
+while True:
+    lease = store.acquire("s", "one", seen=store.look("s"))
+    print(lease.number if lease else 0, flush=True)
+    try:
+        while lease:
+            store.begin_upload(lease, upload)
+            store.renew([lease])
+            upload = replace(upload, size=upload.size + 1)
+    except LeaseLostError:
+        pass
 """
 
 
@@ -187,6 +208,33 @@ def test_nobody_waits_long_for_a_server_that_hangs(server: Server) -> None:
     once_reachable(lambda: store.renew([lease]))
     assert store.renew([lease]) == {"s"}
     store.close()
+
+
+def test_a_node_that_is_stopped_in_the_middle_of_a_write_holds_nothing_up(server: Server) -> None:
+    url = server.new()
+    store = opened(url)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, url], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for _ in range(100):
+            while not int(process.stdout.readline()):
+                pass
+            os.kill(process.pid, signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+            lease = take_over(store)
+            store.begin_upload(lease, SharedUpload("a.bin", "v", 7, 5, 0, ""))
+            assert store.load(lease).uploads[0].size == 7
+            os.kill(process.pid, signal.SIGCONT)
+        process.kill()
+    store.close()
+
+
+def take_over(store: LeaseStore) -> Lease:
+    """Once what its holder had sent is done."""
+    while (lease := store.acquire("s", "two", seen=store.look("s"))) is None:
+        pass
+    return lease
 
 
 def test_a_connection_that_went_stale_is_not_used(server: Server) -> None:
