@@ -126,14 +126,10 @@ class Watch:
         self.repeated.discard(subtask_id)
         self._leaving[subtask_id] = self._remove(entry, ending)
         status = TaskStatus(ending.status)
-        log.info(
-            "subtask %s: %s on %s, attempt %s",
-            subtask_id,
-            status.name.lower(),
-            ending.outcome.get("node") or "no node",
-            ending.outcome.get("attempt"),
-            extra={"facts": {"node": ending.outcome.get("node")}},
-        )
+        node, attempt = ending.outcome.get("node"), ending.outcome.get("attempt")
+        where = f"on {node}, attempt {attempt}" if node else "before a node had it"
+        facts = {"facts": {"node": node}} if node else None
+        log.info("subtask %s: %s %s", subtask_id, status.name.lower(), where, extra=facts)
         self._on_over(status, _is_told(ending))
         return True
 
