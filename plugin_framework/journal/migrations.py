@@ -112,6 +112,7 @@ CREATE INDEX leases_taken ON leases (service)
     WHERE number > 0 AND coalesce(fate, 'pending') = 'pending';
 CREATE INDEX leases_to_notice ON leases (service, changed)
     WHERE fate <> 'pending' AND noticed = 0;
+CREATE INDEX leases_over ON leases (changed) WHERE noticed = 1;
 CREATE TABLE lease_uploads (
     subtask_id TEXT NOT NULL REFERENCES leases ON DELETE CASCADE,
     name TEXT NOT NULL,

@@ -206,8 +206,8 @@ function does.leave(name)
   call('ZREM', 'datahub:seen', name)
 end
 
-function does.prune(before)
-  local over = call('ZRANGEBYSCORE', 'datahub:done', '-inf', '(' .. before)
+function does.prune(before, most)
+  local over = call('ZRANGEBYSCORE', 'datahub:done', '-inf', '(' .. before, 'LIMIT', 0, most)
   for _, id in ipairs(over) do
     call('DEL', key(id), files(id))
     call('ZREM', 'datahub:done', id)

@@ -54,6 +54,7 @@ CREATE INDEX leases_taken ON datahub.leases (service)
     WHERE number > 0 AND coalesce(fate, 'pending') = 'pending';
 CREATE INDEX leases_to_notice ON datahub.leases (service, changed)
     WHERE fate <> 'pending' AND noticed = 0;
+CREATE INDEX leases_over ON datahub.leases (changed) WHERE noticed = 1;
 CREATE TABLE datahub.lease_uploads (
     subtask_id TEXT NOT NULL REFERENCES datahub.leases ON DELETE CASCADE,
     name TEXT NOT NULL,

@@ -204,7 +204,10 @@ class RedisStore:
 
     def prune(self, before: float) -> int:
         """See ``LeaseStore.prune``."""
-        return int(self._run("prune", repr(before)))
+        removed = 0
+        while some := int(self._run("prune", repr(before), MOST_AT_ONCE)):
+            removed += some
+        return removed
 
     def _refuse_other_formats(self) -> None:
         self._redis.set("datahub:format", FORMAT, nx=True)

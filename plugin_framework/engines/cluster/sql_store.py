@@ -176,8 +176,11 @@ class SqlStore(ABC):
 
     def prune(self, before: float) -> int:
         """See ``LeaseStore.prune``."""
-        removed, _ = self._run_all([(each, {"before": before}) for each in sql.PRUNE])
-        return len(removed)
+        self._run(sql.PRUNE_NODES, before=before)
+        removed = 0
+        while some := self._run(sql.PRUNE, before=before, most=MOST_AT_ONCE):
+            removed += len(some)
+        return removed
 
     def _run(self, statement: str, *, durable: bool = True, **values: Any) -> Rows:
         (rows,) = self._run_all([(statement, values)], durable=durable)

@@ -150,10 +150,9 @@ INSERT INTO facts (fact, value) VALUES (:fact, :value)
 ON CONFLICT (fact) DO UPDATE SET value = excluded.value
 """
 KNOWN = "SELECT value FROM facts WHERE fact = :fact"
-PRUNE = (
-    """
-DELETE FROM leases WHERE noticed = 1 AND fate <> 'pending' AND changed < :before
+PRUNE = """
+DELETE FROM leases WHERE subtask_id IN (SELECT subtask_id FROM leases
+    WHERE noticed = 1 AND changed < :before ORDER BY changed LIMIT :most)
 RETURNING subtask_id
-""",
-    "DELETE FROM nodes WHERE seen < :before",
-)
+"""
+PRUNE_NODES = "DELETE FROM nodes WHERE seen < :before"

@@ -473,6 +473,20 @@ def test_what_is_over_and_noticed_is_removed_in_time(store: LeaseStore) -> None:
     assert store.nodes() == []
 
 
+def test_much_is_done_by_a_few_at_a_time(
+    store: LeaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("sql_store", "redis"):
+        monkeypatch.setattr(f"plugin_framework.engines.cluster.{module}.MOST_AT_ONCE", 10)
+    subtasks = [f"s{number}" for number in range(50)]
+    store.open("service", subtasks)
+    for subtask in subtasks[::2]:
+        store.end_unheld(subtask, replace(DONE, fate="delivered"))
+    store.noticed(subtasks[::2])
+    assert store.prune(time.time() + 60) == 25
+    assert {one for one in subtasks if store.look(one)} == set(subtasks[1::2])
+
+
 def test_it_says_what_it_promises(store: LeaseStore) -> None:
     assert "\n" not in store.guarantee
     assert store.doubts() == []
