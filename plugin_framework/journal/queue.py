@@ -236,13 +236,13 @@ class Queue:
 
 def _end(db: sqlite3.Connection, one: Ended, now: float) -> None:
     settled = None if one.fate == "pending" else now
-    # What Datahub knows stands in place of what is kept here of it, or of an earlier life.
+    # What is settled here is of an earlier life; what is pending here may be settled elsewhere.
     db.execute(
         "INSERT INTO reports (subtask_id, status, path, body, outcome, created, fate, settled)"
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
         " ON CONFLICT (subtask_id) WHERE outcome IS NOT NULL DO UPDATE SET status = ?2, path = ?3,"
         " body = ?4, outcome = ?5, created = ?6, fate = ?7, settled = ?8"
-        " WHERE ?7 <> 'pending' AND (fate = 'pending' OR body <> ?4)",
+        " WHERE fate <> ?7 OR fate <> 'pending' AND body <> ?4",
         (
             one.subtask_id,
             one.status,

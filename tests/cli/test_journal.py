@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from plugin_framework.journal.journal import Journal
+from plugin_framework.journal.queue import Accepted, Changes
 from plugin_framework.lifecycle.folders import lock_file_of, subtask_lock, work_dir_of
 from tests.cli.calling import Ended, call
 from tests.lifecycle import plugins
@@ -71,6 +72,26 @@ def undelivered(state: Path, *subtasks: str) -> None:
             body = json.dumps({"subtask_id": subtask, "status": 5}).encode()
             opened.add_report(subtask, status=5, path=STATUS, body=body, outcome=ending)
             work_dir_of(state, subtask).mkdir(parents=True)
+
+
+def test_what_waits_for_a_reason_is_counted(state: Path) -> None:
+    with closing(Journal(state / "journal.sqlite3")) as opened:
+        added = [Accepted(n, f"s{n}", None, "p" if n < 3 else "q", "{}") for n in (1, 2, 3)]
+        opened.queue.write(Changes(added=added))
+        opened.queue.explain("p", "no worker offers plugin p")
+    listed = journal(state, "list")
+    assert (listed.code, listed.out) == (0, "")
+    assert "2 of plugin p wait: no worker offers plugin p\n" in listed.err
+    assert "plugin q" not in listed.err
+    listed = journal(state, "list", "--all")
+    assert listed.err == ""
+    lines = listed.out.splitlines()
+    assert [line.endswith("no worker offers plugin p") for line in lines] == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 def settle(state: Path, subtask: str, fate: str, days_ago: float) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from plugin_framework.errors import JournalError
 from plugin_framework.journal.journal import Journal
-from plugin_framework.journal.queue import Accepted, Changes, Ended, Ending
+from plugin_framework.journal.queue import Accepted, Changes, Ended, Ending, Note
 
 
 @pytest.fixture
@@ -74,3 +74,83 @@ def test_calls_are_remembered_for_a_while(journal: Journal) -> None:
     assert sorted(number for number, _ in kept) == [-(2**63), 1, 2**63 - 1]
     journal.queue.forget_calls(time.time() + 60)
     assert journal.queue.calls() == []
+
+
+def told(subtask_id: str, status: int = 3, attempt: int = 1) -> Ended:
+    """What a node has brought to its end, and Datahub knows."""
+    outcome = {"error": None, "node": "n-1", "attempt": attempt}
+    return Ended(subtask_id, status, "/api/task/result", b"{}", outcome, "delivered")
+
+
+def state_of(journal: Journal, subtask_id: str) -> tuple[str, int, str | None]:
+    record = journal.records.find(subtask_id)
+    assert record is not None
+    return record.state, record.attempts, record.why
+
+
+def test_no_more_is_read_than_fits_but_always_one(journal: Journal) -> None:
+    journal.queue.write(Changes(added=[accepted(n, f"s{n}") for n in (1, 2, 3)]))
+    assert len(journal.queue.find_all(["s1", "s2", "s3"], size=10**6)) == 3
+    assert [one.subtask_id for one in journal.queue.find_all(["s3", "s2"], size=8)] == ["s2", "s3"]
+    assert [one.subtask_id for one in journal.queue.find_all(["s2", "s3"], size=1)] == ["s2"]
+
+
+def test_what_happens_elsewhere_is_noted(journal: Journal) -> None:
+    journal.queue.write(Changes(added=[accepted(1, "a")]))
+    journal.queue.note([Note("a", "handed over"), Note("gone", "handed over")])
+    assert state_of(journal, "a") == ("waiting", 0, None)
+    assert journal.records.find("gone") is None
+    journal.queue.note([Note("a", "taken", 1, "n-1")])
+    assert state_of(journal, "a") == ("unfinished", 1, "attempt 1 runs on n-1")
+    # The note that it was handed over may come late.
+    journal.queue.note([Note("a", "handed over")])
+    assert state_of(journal, "a")[0] == "unfinished"
+    journal.queue.note([Note("a", "given back", 1)])
+    assert state_of(journal, "a") == ("waiting", 1, None)
+    assert [one.attempts for one in journal.queue.waiting()] == [1]
+    kinds = [event.kind for event in journal.timeline.events("a")]
+    assert kinds == ["accepted", "handed over", "taken", "handed over", "given back"]
+
+
+def test_why_it_waits_is_of_its_plugin(journal: Journal) -> None:
+    journal.queue.write(Changes(added=[accepted(1, "a")]))
+    journal.queue.explain("counts", "nobody is there, see amqp://u:secret@broker/")
+    journal.queue.explain("others", "it rains")
+    journal.queue.write(Changes(added=[accepted(2, "b")]))
+    expected = ("waiting", 0, "nobody is there, see ...")
+    assert state_of(journal, "a") == state_of(journal, "b") == expected
+    journal.queue.explain("counts", None)
+    assert state_of(journal, "a") == ("waiting", 0, None)
+
+
+def test_what_ended_elsewhere_needs_no_delivery(journal: Journal) -> None:
+    journal.queue.write(Changes(added=[accepted(1, "a")]))
+    journal.queue.write(Changes(ended=[told("a", attempt=2)]))
+    assert list(journal.queue.undelivered()) == []
+    assert state_of(journal, "a") == ("delivered", 2, None)
+    assert journal.queue.waiting() == []
+
+
+def test_the_end_of_another_life_takes_the_place_of_the_first(journal: Journal) -> None:
+    for number, status in ((1, 3), (2, 5)):
+        journal.queue.write(Changes(added=[accepted(number, "a")]))
+        ended = Ended("a", status, "/p", str(number).encode(), {"attempt": number}, "delivered")
+        journal.queue.write(Changes(ended=[ended]))
+        assert journal.queue.endings(["a"]) == {"a": Ending(status, delivered=True)}
+
+
+def test_what_is_cancelled_in_another_life_is_reported(journal: Journal) -> None:
+    journal.queue.write(Changes(added=[accepted(1, "a")]))
+    journal.queue.write(Changes(ended=[told("a")]))
+    journal.queue.write(Changes(added=[accepted(2, "a")]))
+    journal.queue.write(Changes(ended=[cancelled("a")]))
+    assert journal.queue.endings(["a"]) == {"a": Ending(4, delivered=False)}
+    assert list(journal.queue.undelivered()) == ["a"]
+
+
+def test_the_first_of_two_ends_that_are_to_be_reported_stands(journal: Journal) -> None:
+    journal.queue.write(Changes(added=[accepted(1, "a")]))
+    journal.queue.write(Changes(ended=[cancelled("a")]))
+    failed = Ended("a", 5, "/api/task/update_status", b"{5}", {"error": "x"})
+    journal.queue.write(Changes(ended=[failed]))
+    assert journal.queue.endings(["a"]) == {"a": Ending(4, delivered=False)}
