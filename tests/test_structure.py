@@ -109,6 +109,20 @@ def test_importing_the_package_loads_nothing_but_itself() -> None:
     assert third_party.isdisjoint(loaded)
 
 
+def test_what_many_machines_need_is_loaded_by_them_alone() -> None:
+    """The modules of the commands that run subtasks here; the service makes its engine later."""
+    commands = ("run", "serve", "worker", "doctor", "journal")
+    modules = [*(f"cli.{name}" for name in commands), "service.server", "engines.local"]
+    imports = ", ".join(f"plugin_framework.{name}" for name in modules)
+    code = f"import sys, {imports}; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+    extras = {"amqp", "celery", "cryptography", "kombu", "psycopg", "redis"}
+    ours = {"plugin_framework.engines.celery", "plugin_framework.engines.cluster"}
+    assert (extras | ours).isdisjoint(loaded)
+
+
 def test_every_module_and_public_function_says_what_it_is() -> None:
     missing = [
         str(path.relative_to(ROOT))
