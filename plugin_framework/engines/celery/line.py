@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from kombu.transport.pyamqp import Connection
 
 from plugin_framework.engines.celery.broker import FAILURES, Broker
-from plugin_framework.errors import ClusterConfigurationError, ClusterError
+from plugin_framework.errors import ClusterConfigurationError, ClusterError, DatahubError
 
 PAUSE_SECONDS = 1.0
 """After a connection that could not be made, the next is not tried for so long."""
@@ -52,6 +52,11 @@ class Line(Generic[_Session]):
                     self._drop()
                     if fresh or isinstance(error, TimeoutError):
                         raise self._broker.refusal(error) from None
+                except DatahubError:
+                    raise
+                except BaseException:  # of the library's, now and then, where a connection is lost
+                    self._drop()
+                    raise
 
     def close(self) -> None:
         """Close the connection, if there is one."""
