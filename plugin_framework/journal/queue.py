@@ -140,6 +140,11 @@ class Queue:
                 "INSERT OR IGNORE INTO calls VALUES (?, ?)", [(one, now) for one in changes.calls]
             )
 
+    def forget_reasons(self) -> None:
+        """Have nothing explained any more."""
+        with self._db.write(durable=False) as db:
+            db.execute("DELETE FROM reasons")
+
     def waiting(self) -> list[Waiting]:
         """All that is in the queue, in order."""
         with self._db.read() as db:

@@ -57,7 +57,7 @@ class Lookout:
         self._alive_seconds = max(ALIVE_SECONDS, 3 * lease_seconds)
         self._refusals = refusals
         self._known: dict[str, _Known] = {}
-        self._depths: Mapping[str, int | None] = {}
+        self._depths: Mapping[str, int | None] = dict.fromkeys(needs)
         self._explained: dict[str, str | None] = {}
         self._said: dict[str, str] = {}
         self.outlook: Outlook = Outlook()
@@ -88,13 +88,12 @@ class Lookout:
             self._explain(queue.plugin, queue.reason)
 
     def _look_at_engine(self) -> Problem | None:
-        self._depths = dict.fromkeys(self._needs)
         try:
             engine = self._engine.get()
-            self._depths = {plugin: engine.depth(plugin) for plugin in self._needs}
-            return engine.problem()
         except DatahubError as error:
             return line_of(error)
+        self._depths = {plugin: engine.depth(plugin) for plugin in self._needs}
+        return engine.problem()
 
     def _look_at_nodes(self) -> Problem | None:
         try:

@@ -192,6 +192,7 @@ class _Running:
         self._journal = next(iter(engines.values())).journal
         self._metrics = _metrics()
         self._redelivery = Redelivery(settings, self._journal, is_running=self._is_running)
+        self._journal.queue.forget_reasons()
         is_local = settings.engine == "local"
         commands: queue.SimpleQueue[Entry] = queue.SimpleQueue()
         self._backlog = follower.backlog = Backlog(

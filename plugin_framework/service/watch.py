@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from plugin_framework.engines.cluster.records import Ending, Sight
 from plugin_framework.engines.cluster.store import LeaseStore
-from plugin_framework.errors import JournalError
+from plugin_framework.errors import JournalError, StoreUnreachableError
 from plugin_framework.journal.queue import Ended, Note, Queue
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.service.backlog import Backlog
@@ -97,9 +97,14 @@ class Watch:
         Raises:
             StoreUnreachableError: there is nothing to be seen.
         """
-        self._take_endings(store)
+        try:
+            self._take_endings(store)
+            held = store.held(self._service)
+        except StoreUnreachableError:
+            self._seen.clear()  # nobody could give a sign of life
+            raise
         now = time.monotonic()
-        notes = [*self._look_at_leases(store.held(self._service), now)]
+        notes = [*self._look_at_leases(held, now)]
         for plugin, depth in self._depths().items():
             self._look_for_missing(plugin, depth, now)
         with suppress(JournalError):  # they are for people, and who writes says so

@@ -121,6 +121,9 @@ def test_why_it_waits_is_of_its_plugin(journal: Journal) -> None:
     assert state_of(journal, "a") == state_of(journal, "b") == expected
     journal.queue.explain("counts", None)
     assert state_of(journal, "a") == ("waiting", 0, None)
+    journal.queue.explain("counts", "it rains")
+    journal.queue.forget_reasons()
+    assert state_of(journal, "a") == ("waiting", 0, None)
 
 
 def test_what_ended_elsewhere_needs_no_delivery(journal: Journal) -> None:

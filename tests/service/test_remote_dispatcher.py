@@ -15,7 +15,7 @@ from plugin_framework.errors import ClusterConfigurationError, Code, Configurati
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.service import remote_dispatcher
 from plugin_framework.service.watch import Repeats
-from tests.service.remote import DEADLINE, Remote, record_of, until
+from tests.service.remote import DEADLINE, LEASE_SECONDS, Remote, record_of, until
 
 RUNNING, PAUSED, CANCELLED = TaskStatus.RUNNING, TaskStatus.PAUSED, TaskStatus.CANCELLED
 COMPLETED = TaskStatus.COMPLETED
@@ -178,6 +178,7 @@ def test_what_is_paused_is_handed_over_once_it_goes_on(remote: Remote) -> None:
     remote.engine.down = True
     remote.create("s", "t")
     remote.manage("s", PAUSED)
+    until(lambda: remote.state("s") == "waiting")
     remote.engine.down = False
     assert remote.engine.message().subtask_id == "t"
     assert remote.backlog.longest_waiting().keys() == {"p"}
@@ -218,6 +219,21 @@ def test_a_subtask_whose_node_lives_is_not(remote: Remote) -> None:
             again = remote.engine.message()
             assert (again.subtask_id, again.attempt) == ("lost", attempt)
     assert remote.engine.messages.empty()
+
+
+def test_a_store_that_was_away_makes_nobody_look_silent(remote: Remote) -> None:
+    remote.create("s")
+    remote.engine.message()
+    lease = remote.acquire("s")
+    with beating(remote, lease):
+        until(lambda: remote.state("s") == "running")
+    remote.store.down = True
+    threading.Event().wait(3 * LEASE_SECONDS)  # its holder's time, by any clock
+    remote.store.down = False
+    with beating(remote, lease):
+        remote.create("t")
+        assert remote.engine.message().subtask_id == "t"
+    assert remote.dispatcher.outlook().published_again == 0
 
 
 def test_what_a_node_gives_back_waits_again(remote: Remote) -> None:
