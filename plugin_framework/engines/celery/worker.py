@@ -215,6 +215,7 @@ class _Worker:
     def __init__(self, node: Node, broker: Broker, queues: Mapping[str, str]) -> None:
         self._node = node
         self._queues = queues
+        self._told_to_end = False
         app = make_app(node.settings, [queue_of(each) for each in queues.values()], name=node.name)
         self._publisher = Publisher(broker, app, f"{node.name} gives back")
         self._machine = Machine(
@@ -288,6 +289,7 @@ class _Worker:
             " runs: others take it over if it is lost here, and this worker ends when it is done"
         )
         log.critical("%s", Problem(told, Code.CONSUMER_TIMEOUT_SHORT))
+        self._node.draining.set()
         try:
             learn(self._node.store, self._node.settings, milliseconds)
         except DatahubError as failure:
@@ -297,9 +299,10 @@ class _Worker:
     # The end, in a thread of its own for each signal
 
     def _on_signal(self, number: int) -> None:
-        if self._node.draining.is_set():
+        if self._told_to_end:
             self._node.hurry(number)
             return
+        self._told_to_end = True
         log.info("%s: no more subtasks are taken", signal.Signals(number).name)
         self._node.draining.set()
         threading.Thread(target=self._drain, args=(number,), daemon=True, name="drain").start()

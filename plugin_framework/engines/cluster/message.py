@@ -73,11 +73,6 @@ class Message:
             "attempt": self.attempt,
         }
 
-    def handed(self) -> Handed:
-        """The same, to be handed over again."""
-        config = json.dumps(self.config, ensure_ascii=False)
-        return Handed(self.subtask_id, self.task_id, self.plugin, config, self.attempt)
-
 
 def message_id(subtask_id: str) -> str:
     """The id of a subtask's messages, the same for all, and of a form that any log takes."""
