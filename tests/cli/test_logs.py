@@ -5,12 +5,13 @@ import json
 import logging
 import string
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin_framework.cli.logs import JsonLines, Redact, redacted
+from plugin_framework.cli.logs import JsonLines, Origin, Redact, redacted
 
 SECRET = st.text(string.ascii_letters + string.digits + "-_~%.", min_size=12).map("s3cr3t".__add__)
 PLACE = st.text(string.ascii_lowercase + "/.-:0123456789", min_size=1)
@@ -58,10 +59,12 @@ def test_a_long_hostile_line_takes_no_time(piece: str) -> None:
     assert redacted(piece * 2_000_000)
 
 
-def logged(message: str, *values: object, exc_info: bool = False) -> dict[str, str]:
+def logged(
+    message: str, *values: object, exc_info: bool = False, origin: Origin | None = None
+) -> dict[str, Any]:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonLines(origin))
     handler.addFilter(Redact())
     record = logging.LogRecord(
         "name", 10, "", 0, message, values, sys.exc_info() if exc_info else None
@@ -77,6 +80,15 @@ def test_a_line() -> None:
     line = logged("two\nlines %s", "é")
     assert line.pop("time").endswith("+00:00")
     assert line == {"level": "debug", "logger": "name", "message": "two\nlines é"}
+
+
+def test_in_a_cluster_a_line_names_the_node_and_the_attempt() -> None:
+    origin = Origin("machine-1", {"s-1": 2})
+    line = logged("subtask %s: running", "s-1", origin=origin)
+    assert (line["node"], line["subtask_id"], line["attempt"]) == ("machine-1", "s-1", 2)
+    other = logged("subtask %s: running", "s-2", origin=origin)
+    assert other["node"] == "machine-1"
+    assert "attempt" not in other
 
 
 @pytest.mark.parametrize(
