@@ -10,8 +10,10 @@ import ipaddress
 import ssl
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -94,6 +96,8 @@ class Engine:
         self._trust = _trust(self.options.ca_bundle)
         self._reactors = Reactors()
         self._resolved: dict[str, tuple[float, tuple[str, ...]]] = {}
+        # All that were: a connection is kept for longer than a name means the same.
+        self._checked: defaultdict[str, set[IPv4Address | IPv6Address]] = defaultdict(set)
 
     def put(
         self,
@@ -236,13 +240,12 @@ class Engine:
             return
         pinned = ",".join(f"[{each}]" if ":" in each else each for each in addresses)
         curl.setopt(pycurl.RESOLVE, [f"{endpoint.host}:{endpoint.port}:{pinned}"])
-        checked = {ipaddress.ip_address(each.partition("%")[0]) for each in addresses}
+        checked = self._checked[endpoint.origin]
+        checked.update(map(_parsed, addresses))
         curl.setopt(
             pycurl.PREREQFUNCTION,
             lambda remote, *_: (
-                pycurl.PREREQFUNC_OK
-                if ipaddress.ip_address(remote.partition("%")[0]) in checked
-                else pycurl.PREREQFUNC_ABORT
+                pycurl.PREREQFUNC_OK if _parsed(remote) in checked else pycurl.PREREQFUNC_ABORT
             ),
         )
 
@@ -301,6 +304,11 @@ class Engine:
         if urllib.request.proxy_bypass(host, proxies):
             return ""
         return proxies.get(endpoint.scheme) or proxies.get("all", "")
+
+
+def _parsed(address: str) -> IPv4Address | IPv6Address:
+    """The address, without the zone that curl leaves out."""
+    return ipaddress.ip_address(address.partition("%")[0])
 
 
 def _about_proxy(code: int) -> str:

@@ -22,8 +22,8 @@ MOST_THREADS = 4
 KEPT_CONNECTIONS = 64
 """By one thread. Curl's own limit follows how many transfers are under way at the moment."""
 
-ASKED_SECONDS = 1.0
-"""How often a transfer of which nothing moves is asked whether it is to end."""
+LOOK_SECONDS = 1.0
+"""How often transfers of which nothing moves are looked at, and asked whether they are to end."""
 
 _EVENTS = {
     pycurl.POLL_IN: selectors.EVENT_READ,
@@ -90,14 +90,13 @@ class _Reactor:
         self._under_way: dict[Any, _Transfer] = {}
         self._orders: deque[Callable[[], None]] = deque()
         self._closing = False
-        self._due: float | None = None
+        self._looks_at = 0.0
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, KEPT_CONNECTIONS)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         # A daemon: a callback that hangs must not keep the interpreter from exiting.
         self._thread = threading.Thread(target=self._run, daemon=True, name="transfers")
         self._thread.start()
@@ -107,7 +106,7 @@ class _Reactor:
         transfer = _Transfer(curl)
         self._order(lambda: self._begin(transfer))
         try:
-            while not transfer.done.wait(ASKED_SECONDS):
+            while not transfer.done.wait(LOOK_SECONDS):
                 if abort():
                     self._order(lambda: self._abort(transfer))
         except BaseException:
@@ -144,18 +143,34 @@ class _Reactor:
         os.close(self._waker)
 
     def _turn(self) -> None:
-        wait = None if self._due is None else max(0.0, self._due - time.monotonic())
-        for key, events in self._selector.select(wait):
+        for key, events in self._selector.select(self._patience()):
             if key.fd == self._woken:
                 os.read(self._woken, 4096)
             else:
                 self._multi.socket_action(key.fd, _ready(events))
         while self._orders:
             self._orders.popleft()()
-        if self._due is not None and time.monotonic() >= self._due:
-            self._due = None
+        if time.monotonic() >= self._looks_at:
+            self._looks_at = time.monotonic() + LOOK_SECONDS
+            self._look()
+        if self._multi.timeout() == 0:
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
         self._settle()
+
+    def _look(self) -> None:
+        """Show curl what does not move: by its timers alone it overlooks the low-speed limit."""
+        for fd in list(self._selector.get_map()):
+            if fd != self._woken:
+                self._multi.socket_action(fd, 0)
+
+    def _patience(self) -> float | None:
+        """Seconds to wait for an event."""
+        if not self._under_way:
+            return None
+        look = max(0.0, self._looks_at - time.monotonic())
+        # Asked each time: curl tells a timer's function nothing where the timer was early.
+        milliseconds = self._multi.timeout()
+        return look if milliseconds < 0 else min(look, milliseconds / 1000)
 
     def _settle(self) -> None:
         left = 1
@@ -188,9 +203,6 @@ class _Reactor:
             self._selector.modify(fd, _EVENTS[events])
         else:
             self._selector.register(fd, _EVENTS[events])
-
-    def _set_timer(self, milliseconds: int) -> None:
-        self._due = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
 
 
 def _ready(events: int) -> int:

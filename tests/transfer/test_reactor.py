@@ -7,9 +7,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
+from plugin_framework.errors import StorageUnreachableError
+from plugin_framework.transfer import engine as engine_module
 from plugin_framework.transfer.engine import AbortedError, Engine, EngineOptions
 from plugin_framework.transfer.reactor import MOST_THREADS, Reactors
 from tests.transfer.storage_server import Dialogue, StorageServer, Stored, Zeros, stalls
@@ -125,6 +128,47 @@ def test_what_the_waiting_thread_raises_ends_its_transfer_and_no_other(
     waiting.join(20)
     assert not waiting.is_alive()
     assert sink.data == bytes(100_000)
+
+
+def test_those_that_stall_side_by_side_fail_by_their_own_limit_and_hold_up_no_other(
+    storage: StorageServer,
+) -> None:
+    storage.objects["/stalled"] = storage.objects["/object"]
+    storage.script("GET", "/stalled", *[stalls] * AT_ONCE)
+    sink = Collector()
+
+    def fail(engine: Engine) -> None:
+        with pytest.raises(StorageUnreachableError, match="too slow"):
+            engine.get(f"{storage.url}/stalled", sink=Collector(), abort=never)
+
+    options = replace(OPTIONS, low_speed_seconds=2)
+    with closing(Engine(options)) as engine, ThreadPoolExecutor(AT_ONCE) as pool:
+        failing = [pool.submit(fail, engine) for _ in range(AT_ONCE)]
+        assert storage.stalled.wait(20)
+        engine.get(f"{storage.url}/object", sink=sink, abort=never)
+        assert not any(each.done() for each in failing)
+        for each in failing:
+            each.result(30)  # the 60 s of a connection are not what ends it
+    assert sink.data == bytes(100_000)
+
+
+def test_a_kept_connection_serves_on_when_the_name_means_other_addresses(
+    storage: StorageServer, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the names of large stores do: each answer of the DNS has a few of their addresses."""
+    port = int(storage.url.rpartition(":")[2])
+    answers = iter(["127.0.0.1", "127.0.0.2", "127.0.0.2"])
+
+    def resolve(*_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (next(answers), port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(engine_module, "RESOLVED_SECONDS", 0.0)
+    for _ in range(2):
+        sink = Collector()
+        engine.get(f"http://storage.test:{port}/object", sink=sink, abort=never)
+        assert sink.data == bytes(100_000)
+    assert len({request.peer for request in storage.requests}) == 1
 
 
 def test_a_failure_of_the_thread_itself_reaches_those_who_wait() -> None:
