@@ -7,62 +7,41 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from amqp.exceptions import PreconditionFailed
 from celery.exceptions import Reject
 
 from plugin_framework.engines.celery.app import make_app
-from plugin_framework.engines.celery.broker import FAILURES, Broker, version_of
-from plugin_framework.engines.celery.consumer_timeout import (
-    consumer_timeout,
-    learn,
-    timeout_in,
-    too_short,
-    warning,
-)
+from plugin_framework.engines.celery.broker import Broker
+from plugin_framework.engines.celery.consumer_timeout import learn, timeout_in
 from plugin_framework.engines.celery.machine import Machine
 from plugin_framework.engines.celery.publisher import Outgoing, Publisher
-from plugin_framework.engines.celery.queues import declare, queue_of
+from plugin_framework.engines.celery.queues import queue_of
+from plugin_framework.engines.celery.starting import (
+    Plugins,
+    Retry,
+    engines_of,
+    prepare,
+    settings_of_a_worker,
+)
 from plugin_framework.engines.cluster.attempt import Done, Fate, run_attempt
 from plugin_framework.engines.cluster.holding import Holdings
 from plugin_framework.engines.cluster.message import Message
 from plugin_framework.engines.cluster.node import Node
 from plugin_framework.engines.cluster.records import Offer
-from plugin_framework.engines.cluster.resources import (
-    Needs,
-    common_slots,
-    described,
-    queue_name,
-)
-from plugin_framework.engines.cluster.store import LeaseStore, open_store
-from plugin_framework.engines.local import LocalEngine
-from plugin_framework.errors import (
-    ClusterConfigurationError,
-    ClusterError,
-    Code,
-    ConfigurationError,
-    DatahubError,
-    Problem,
-)
+from plugin_framework.engines.cluster.resources import common_slots
+from plugin_framework.engines.cluster.store import open_store
+from plugin_framework.errors import Code, DatahubError, Problem
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.settings import Settings
-
-START_SECONDS = 10.0
-"""How long the start of a subtask tries to reach Datahub before it is given back."""
-
-RETRY_SECONDS = 1.0
-"""Between two tries to reach what is away when the worker starts."""
 
 PAUSE_SECONDS = 5.0
 """Before a message is given back that met an error of ours."""
 
 log: logging.Logger = logging.getLogger("datahub.worker")
-
-_Made = TypeVar("_Made")
 
 
 def work(
@@ -84,15 +63,15 @@ def work(
     """
     _quieten_celery()
     patience = settings.startup_deadline
-    settings = _of_a_worker(settings)
+    settings = settings_of_a_worker(settings)
     with ExitStack() as made:
-        plugins = _Plugins(_engines(made, names, settings), offer)
+        plugins = Plugins(engines_of(made, names, settings), offer)
         broker = Broker(settings)
-        retry = _Retry(patience)
+        retry = Retry(patience)
         store = made.enter_context(
             closing(retry.until_there(lambda: open_store(settings, plugins.journal)))
         )
-        retry.until_there(lambda: _prepare(broker, plugins, settings, store))
+        retry.until_there(lambda: prepare(broker, plugins, settings, store))
         holdings = made.enter_context(closing(Holdings(store, settings.lease_seconds)))
         node = Node(
             name,
@@ -111,102 +90,6 @@ def work(
         retry.until_there(node.open)
         made.callback(node.close)
         return _Worker(node, broker, plugins.queues).run()
-
-
-def _of_a_worker(settings: Settings) -> Settings:
-    """What cannot be started waits in the queue, and what is not done goes on elsewhere."""
-    patience = min(settings.startup_deadline, START_SECONDS)
-    changes: dict[str, Any] = {"startup_deadline": patience}
-    if "on_shutdown" not in settings.model_fields_set:
-        changes["on_shutdown"] = "leave"
-    return settings.model_copy(update=changes)
-
-
-def _engines(made: ExitStack, names: Sequence[str], settings: Settings) -> dict[str, LocalEngine]:
-    engines: dict[str, LocalEngine] = {}
-    for name in names:
-        first = next(iter(engines.values()), None)
-        engine = made.enter_context(LocalEngine(name, settings, beside=first))
-        if engine.ref.name in engines:
-            raise ConfigurationError(
-                f"plugin {engine.ref.name} is given twice", code=Code.PLUGIN_AMBIGUOUS
-            )
-        engines[engine.ref.name] = engine
-    return engines
-
-
-class _Plugins:
-    """The plugins of a worker, and those that it serves: of which a subtask fits into its offer."""
-
-    def __init__(self, engines: Mapping[str, LocalEngine], offer: Offer) -> None:
-        self.journal = next(iter(engines.values())).journal
-        self.versions = {name: engine.version for name, engine in engines.items()}
-        self.needs = {name: Needs.of(each.resources, name) for name, each in engines.items()}
-        self.served = {name: each for name, each in engines.items() if self.needs[name].fit(offer)}
-        self.queues = {name: queue_name(name, self.needs[name]) for name in self.served}
-        problems = [
-            Problem(
-                f"plugin {name}: a subtask needs {self.needs[name]}, and this machine offers"
-                f" {described(offer)}: it is not served here",
-                Code.NO_RESOURCES,
-            )
-            for name in engines
-            if name not in self.served
-        ]
-        if not self.served:
-            raise ClusterConfigurationError(problems, code=Code.NO_RESOURCES)
-        for problem in problems:
-            log.error("%s", problem)
-
-
-class _Retry:
-    """Waits for what is away when the worker starts, and says so once."""
-
-    def __init__(self, seconds: float) -> None:
-        self._ends = time.monotonic() + seconds
-        self._said = False
-
-    def until_there(self, make: Callable[[], _Made]) -> _Made:
-        """What ``make`` returns.
-
-        Raises:
-            ClusterError: what it raised when the time was up.
-        """
-        while True:
-            try:
-                return make()
-            except ClusterError as error:
-                if time.monotonic() >= self._ends:
-                    raise
-                if not self._said:
-                    self._said = True
-                    log.warning("%s; it is tried again each second", error)
-            threading.Event().wait(RETRY_SECONDS)
-
-
-def _prepare(broker: Broker, plugins: _Plugins, settings: Settings, store: LeaseStore) -> None:
-    """See that the broker has the queues, and will let the subtasks run as long as they may."""
-    connection = broker.connect("worker")
-    try:
-        for queue in plugins.queues.values():
-            declare(connection, queue)
-        version = version_of(connection.server_properties)
-    except FAILURES as error:
-        raise broker.refusal(error) from None
-    finally:
-        connection.collect()
-    timeout = consumer_timeout(broker, version, settings, store)
-    limits = {name: each.time_limit for name, each in plugins.served.items()}
-    problems = [
-        problem
-        for name, seconds in limits.items()
-        if (problem := too_short(timeout, name, seconds, settings.grace_seconds))
-    ]
-    if problems:
-        raise ClusterConfigurationError(problems, code=Code.CONSUMER_TIMEOUT_SHORT)
-    for name, seconds in limits.items():
-        if told := warning(timeout, name, seconds):
-            log.warning("%s", told)
 
 
 class _Worker:

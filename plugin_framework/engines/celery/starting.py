@@ -1,0 +1,146 @@
+"""What a worker needs before it takes messages: its plugins, and a broker that is fit for them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+from plugin_framework.engines.celery.broker import FAILURES, Broker, version_of
+from plugin_framework.engines.celery.consumer_timeout import consumer_timeout, too_short, warning
+from plugin_framework.engines.celery.queues import declare
+from plugin_framework.engines.cluster.records import Offer
+from plugin_framework.engines.cluster.resources import Needs, described, queue_name
+from plugin_framework.engines.cluster.store import LeaseStore
+from plugin_framework.engines.local import LocalEngine
+from plugin_framework.errors import (
+    ClusterConfigurationError,
+    ClusterError,
+    Code,
+    ConfigurationError,
+    Problem,
+)
+from plugin_framework.settings import Settings
+
+START_SECONDS = 10.0
+"""How long the start of a subtask tries to reach Datahub before it is given back."""
+
+RETRY_SECONDS = 1.0
+"""Between two tries to reach what is away when the worker starts."""
+
+log: logging.Logger = logging.getLogger("datahub.worker")
+
+_Made = TypeVar("_Made")
+
+
+def settings_of_a_worker(settings: Settings) -> Settings:
+    """Those by which what cannot be started waits, and what is not done goes on elsewhere."""
+    patience = min(settings.startup_deadline, START_SECONDS)
+    changes: dict[str, Any] = {"startup_deadline": patience}
+    if "on_shutdown" not in settings.model_fields_set:
+        changes["on_shutdown"] = "leave"
+    return settings.model_copy(update=changes)
+
+
+def engines_of(made: ExitStack, names: Sequence[str], settings: Settings) -> dict[str, LocalEngine]:
+    """The engines of these plugins, which end with what they are ``made`` in.
+
+    Raises:
+        ConfigurationError: a plugin is given twice, cannot be found, or a setting is missing.
+    """
+    engines: dict[str, LocalEngine] = {}
+    for name in names:
+        first = next(iter(engines.values()), None)
+        engine = made.enter_context(LocalEngine(name, settings, beside=first))
+        if engine.ref.name in engines:
+            raise ConfigurationError(
+                f"plugin {engine.ref.name} is given twice", code=Code.PLUGIN_AMBIGUOUS
+            )
+        engines[engine.ref.name] = engine
+    return engines
+
+
+class Plugins:
+    """The plugins of a worker, and those that it serves: of which a subtask fits into its offer.
+
+    Raises:
+        ConfigurationError: none fits, one cannot be imported, or does not say well what it needs.
+    """
+
+    def __init__(self, engines: Mapping[str, LocalEngine], offer: Offer) -> None:
+        self.journal = next(iter(engines.values())).journal
+        self.versions = {name: engine.version for name, engine in engines.items()}
+        self.needs = {name: Needs.of(each.resources, name) for name, each in engines.items()}
+        self.served = {name: each for name, each in engines.items() if self.needs[name].fit(offer)}
+        self.queues = {name: queue_name(name, self.needs[name]) for name in self.served}
+        problems = [
+            Problem(
+                f"plugin {name}: a subtask needs {self.needs[name]}, and this machine offers"
+                f" {described(offer)}: it is not served here",
+                Code.NO_RESOURCES,
+            )
+            for name in engines
+            if name not in self.served
+        ]
+        if not self.served:
+            raise ClusterConfigurationError(problems, code=Code.NO_RESOURCES)
+        for problem in problems:
+            log.error("%s", problem)
+
+
+class Retry:
+    """Waits for what is away when the worker starts, and says so once."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = time.monotonic() + seconds
+        self._said = False
+
+    def until_there(self, make: Callable[[], _Made]) -> _Made:
+        """What ``make`` returns.
+
+        Raises:
+            ClusterError: what it raised when the time was up.
+        """
+        while True:
+            try:
+                return make()
+            except ClusterError as error:
+                if time.monotonic() >= self._ends:
+                    raise
+                if not self._said:
+                    self._said = True
+                    log.warning("%s; it is tried again each second", error)
+            threading.Event().wait(RETRY_SECONDS)
+
+
+def prepare(broker: Broker, plugins: Plugins, settings: Settings, store: LeaseStore) -> None:
+    """See that the broker has the queues, and will let the subtasks run as long as they may.
+
+    Raises:
+        BrokerUnavailableError: it is not there.
+        ClusterConfigurationError: it refuses us, or would take subtasks away.
+    """
+    connection = broker.connect("worker")
+    try:
+        for queue in plugins.queues.values():
+            declare(connection, queue)
+        version = version_of(connection.server_properties)
+    except FAILURES as error:
+        raise broker.refusal(error) from None
+    finally:
+        connection.collect()
+    timeout = consumer_timeout(broker, version, settings, store)
+    limits = {name: each.time_limit for name, each in plugins.served.items()}
+    problems = [
+        problem
+        for name, seconds in limits.items()
+        if (problem := too_short(timeout, name, seconds, settings.grace_seconds))
+    ]
+    if problems:
+        raise ClusterConfigurationError(problems, code=Code.CONSUMER_TIMEOUT_SHORT)
+    for name, seconds in limits.items():
+        if told := warning(timeout, name, seconds):
+            log.warning("%s", told)
