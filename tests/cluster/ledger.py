@@ -148,7 +148,7 @@ class Ledger:
 
     def wrongs(self, subtasks: Iterable[str]) -> list[str]:
         """All that is not as it must be: the promises of a cluster, subtask by subtask."""
-        return [wrong for subtask in subtasks for wrong in _wrongs(subtask, self.calls(subtask))]
+        return [wrong for subtask in subtasks for wrong in wrongs_of(subtask, self.calls(subtask))]
 
     def repeats(self, subtasks: Iterable[str]) -> int:
         """Endings beyond the first; they are byte for byte the same where nothing is wrong."""
@@ -186,7 +186,8 @@ class Ledger:
         return found
 
 
-def _wrongs(subtask: str, calls: list[Call]) -> list[str]:
+def wrongs_of(subtask: str, calls: list[Call]) -> list[str]:
+    """What is wrong with what was told of one subtask."""
     endings = [call for call in calls if call.is_ending]
     accepted = [call for call in endings if call.is_accepted]
     if not accepted:
