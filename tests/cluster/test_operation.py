@@ -21,8 +21,8 @@ def test_the_node_is_named_everywhere(cluster: Cluster) -> None:
     cluster.create(service, "Nothing", count=3)
 
     def seen() -> bool:
-        (one,) = service.cluster()["nodes"]
-        return bool(one["name"].startswith("one") and one["running"] == 1)
+        nodes = service.cluster()["nodes"]
+        return [(one["name"][:4], one["running"]) for one in nodes] == [("one-", 1)]
 
     until(seen, "the node and what it runs")
     queues = {queue["plugin"]: queue for queue in service.cluster()["queues"]}
