@@ -35,7 +35,7 @@ browser: ## the browser that pages are tried in (Debian's Chromium)
 
 cluster-tools: ## the servers that tests of many machines start (Debian's RabbitMQ, Redis, PostgreSQL)
 	@PATH="$$PATH:/usr/sbin"; command -v rabbitmq-server >/dev/null && command -v redis-server >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
-		|| { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --no-install-recommends rabbitmq-server redis-server postgresql iproute2; }
+		|| { $(SUDO) apt-get update -qq && $(SUDO) env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends rabbitmq-server redis-server postgresql iproute2; }
 
 unit: setup browser tools cluster-tools ## all tests but those that take a cluster for long
 	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations 15 -m "not cluster"
