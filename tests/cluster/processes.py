@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from tests.cluster.rabbitmq import WITH_US
 from tests.service.calling import SIGNED, Caller
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +57,11 @@ class Command:
         before: Sequence[str] = (),
     ) -> None:
         self.name = name or str(arguments[0])
-        self._command = [*before, sys.executable, "-m", "plugin_framework", *map(str, arguments)]
+        self._command = [
+            *WITH_US,
+            *before,
+            *(sys.executable, "-m", "plugin_framework", *map(str, arguments)),
+        ]
         self._env = environment(**env)
         self.lines: list[dict[str, Any]] = []
         self._said: list[str] = []

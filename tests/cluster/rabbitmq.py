@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -20,6 +17,8 @@ from tests.free_ports import free_ports
 LOOPBACK = "127.0.0.1"
 USER, PASSWORD = "tester", "a/broker@password"
 DEADLINE = 60.0
+WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
+"""Ends what it runs when we are gone, whichever way we ended."""
 _SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 _GREETING = b"AMQP\x00\x00\x09\x01"
 
@@ -57,7 +56,7 @@ class RabbitMQ:
 
     def __enter__(self) -> Self:
         self._epmd = subprocess.Popen(
-            ["epmd", "-address", LOOPBACK, "-port", str(self._names)],
+            [*WITH_US, "epmd", "-address", LOOPBACK, "-port", str(self._names)],
             env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -87,10 +86,9 @@ class RabbitMQ:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        (self._folder / "pid").unlink(missing_ok=True)
         with (self._folder / "output").open("ab") as output:
             self._server = subprocess.Popen(
-                [_SCRIPTS / "rabbitmq-server"],
+                [*WITH_US, _SCRIPTS / "rabbitmq-server"],
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -100,21 +98,17 @@ class RabbitMQ:
         self._wait()
 
     def kill(self) -> None:
-        """End it without warning, the shell that started it included."""
-        if self._server is None:
-            return
-        with suppress(OSError, ValueError):
-            os.kill(self.pid, signal.SIGKILL)
-        if self._server.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._server.pid, signal.SIGKILL)
-        self._server.wait()
-        self._server = None
+        """End it without warning."""
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait()
+            self._server = None
 
     @property
     def pid(self) -> int:
         """Its process, while it runs."""
-        return int((self._folder / "pid").read_text())
+        assert self._server is not None
+        return self._server.pid
 
     def control(self, *arguments: str) -> str:
         """What rabbitmqctl prints. It takes a second or two, most of it of a processor."""
@@ -174,6 +168,8 @@ class RabbitMQ:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 "+S 1:1 -kernel inet_dist_use_interface {127,0,0,1}"
             ),
+            # The server in place of a shell that starts it.
+            "RUNNING_UNDER_SYSTEMD": "yes",
             "ERL_EPMD_ADDRESS": LOOPBACK,
             "ERL_EPMD_PORT": str(self._names),
         }

@@ -15,9 +15,9 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol, Self
 
+from tests.cluster.rabbitmq import LOOPBACK, WITH_US
 from tests.free_ports import free_port
 
-LOOPBACK = "127.0.0.1"
 DEADLINE = 60.0
 _POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 _ACCOUNT = "postgres"
@@ -98,7 +98,7 @@ class _Server:
     def _try_to_start(self) -> bool:
         """False where it ended again: it may have to wait for what is left of its last life."""
         self._process = subprocess.Popen(
-            self.command(),
+            [*WITH_US, *self.command()],
             user=self.account(),
             group=self.account(),
             stdin=subprocess.DEVNULL,
