@@ -138,6 +138,19 @@ class RabbitMQ:
         lines = (line.split("\t") for line in said.splitlines())
         return {name: int(count) for name, count in lines}
 
+    def wait_for_queue(self, name: str) -> None:
+        """Wait until a quorum queue would survive: it is on disk a second after it was declared.
+
+        One that is killed before has the queue again, but takes nothing for it any more.
+        """
+        deadline = time.monotonic() + DEADLINE
+        while not any(name.encode() in kept.read_bytes() for kept in self._directories()):
+            assert time.monotonic() < deadline, f"no queue {name}"
+            time.sleep(0.05)  # between two looks
+
+    def _directories(self) -> list[Path]:
+        return list((self._folder / "mnesia").rglob("names.dets"))
+
     def _wait(self) -> None:
         deadline = time.monotonic() + DEADLINE
         while not all(_answers(address, self.port) for address in self._addresses):

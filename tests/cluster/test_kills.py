@@ -41,6 +41,7 @@ def _check(cluster: Cluster, subtasks: list[str]) -> None:
 def test_the_broker_is_killed(make_cluster: MakeCluster, own_broker: RabbitMQ, kind: str) -> None:
     cluster = make_cluster(kind, url=own_broker.url())
     service, subtasks = _begin(cluster)
+    own_broker.wait_for_queue(cluster.queue("Work"))
     own_broker.kill()
     while_away = cluster.create(service, "Work", count=3)
     own_broker.start()
