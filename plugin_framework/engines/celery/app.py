@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from celery import Celery
 from kombu import Connection, Queue, serialization
 
+from plugin_framework.engines.celery.bases import Celery
 from plugin_framework.engines.celery.broker import Broker
 from plugin_framework.settings import Settings
 
@@ -22,7 +22,7 @@ SERIALIZER = "datahub-json"
 HEARTBEAT_SECONDS = 10
 
 
-class App(Celery):  # type: ignore[misc] # the library has no types
+class App(Celery):
     """Celery whose broker is the settings', whatever CELERY_BROKER_URL says."""
 
     def __init__(self, broker: Broker) -> None:

@@ -25,7 +25,7 @@ LEAST = (3, 10)
 """The first RabbitMQ whose quorum queues are relied on."""
 ANSWER_SECONDS = 10.0
 """How long an answer on a connection is waited for."""
-FAILURES = (AMQPError, OSError)
+FAILURES: tuple[type[Exception], ...] = (AMQPError, OSError)
 """What the client library raises where a connection cannot be made or used."""
 
 _PORTS = {"amqp": 5672, "amqps": 5671}

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from amqp.exceptions import AMQPError, PreconditionFailed
 from celery.exceptions import WorkerShutdown
-from celery.worker.consumer import Consumer
-from celery.worker.consumer.control import Control
-from celery.worker.pidbox import Pidbox
 from celery.worker.state import maybe_shutdown
 from kombu.exceptions import OperationalError
 
+from plugin_framework.engines.celery.bases import Consumer, Control, Pidbox
 from plugin_framework.engines.celery.turns import Turns
 
 RECONNECT_SECONDS = 1.0
@@ -21,8 +20,10 @@ RECONNECT_SECONDS = 1.0
 
 log: logging.Logger = logging.getLogger("datahub.worker")
 
+_Step = Callable[[Any], None]
 
-class FreshPidbox(Pidbox):  # type: ignore[misc]  # Celery has no types
+
+class FreshPidbox(Pidbox):
     """Takes our one command and none of Celery's, from a queue of each connection's own.
 
     The broker may not know yet that the connection before is gone, and would not let go of a queue
@@ -41,13 +42,15 @@ class FreshPidbox(Pidbox):  # type: ignore[misc]  # Celery has no types
         super().start(consumer)
 
 
-class PlainControl(Control):  # type: ignore[misc]  # Celery has no types
+class PlainControl(Control):
     """The step that listens for commands."""
 
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
-        self.box = FreshPidbox(consumer)
-        self.start, self.stop, self.shutdown = self.box.start, self.box.stop, self.box.shutdown
+        self.box: FreshPidbox = FreshPidbox(consumer)
+        self.start: _Step = self.box.start
+        self.stop: _Step = self.box.stop
+        self.shutdown: _Step = self.box.shutdown
 
 
 def _steps(blueprint: Any) -> list[Any]:
@@ -57,16 +60,16 @@ def _steps(blueprint: Any) -> list[Any]:
     return [*kept, PlainControl]
 
 
-class PlainConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
+class PlainConsumer(Consumer):
     """Consumes our queues; reconnects each second, for ever, and says so once.
 
     Its ``controller`` is a ``machine.Machine``.
     """
 
-    class Blueprint(Consumer.Blueprint):  # type: ignore[misc]  # Celery has no types
+    class Blueprint(Consumer.Blueprint):
         """The steps of a connection."""
 
-        default_steps = _steps(Consumer.Blueprint)
+        default_steps: list[Any] = _steps(Consumer.Blueprint)
 
     _lost = False
 

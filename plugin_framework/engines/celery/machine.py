@@ -11,11 +11,11 @@ from functools import partial
 from typing import Any
 
 from amqp.exceptions import PreconditionFailed
-from celery.concurrency.thread import TaskPool
-from celery.worker import WorkController, state
+from celery.worker import state
 from kombu import Connection
 
 from plugin_framework.engines.celery.app import MANAGE, TASK, App
+from plugin_framework.engines.celery.bases import TaskPool, WorkController
 from plugin_framework.engines.celery.queues import declare
 from plugin_framework.engines.celery.turns import Delivery, Turns, Unacknowledged
 
@@ -25,7 +25,7 @@ FLUSH_SECONDS = 5.0
 log: logging.Logger = logging.getLogger("datahub.worker")
 
 
-class Threads(TaskPool):  # type: ignore[misc]  # Celery has no types
+class Threads(TaskPool):
     """Threads of which none ends in silence: Celery asks nobody what they have raised."""
 
     def on_apply(self, *given: Any, callback: Any = None, **options: Any) -> Any:
@@ -42,7 +42,7 @@ def _drop_if_failed(delivery: Delivery, thread: Future[Any]) -> None:
         delivery.reject()
 
 
-class Machine(WorkController):  # type: ignore[misc]  # Celery has no types
+class Machine(WorkController):
     """Runs ``slots`` messages side by side, in threads, until it is told to ``end``.
 
     ``run`` is given each message's fields and whether it was delivered before, and acknowledges it

@@ -23,6 +23,7 @@ from plugin_framework.errors import (
     ConfigurationError,
     Problem,
 )
+from plugin_framework.journal.journal import Journal
 from plugin_framework.settings import Settings
 
 START_SECONDS = 10.0
@@ -71,11 +72,17 @@ class Plugins:
     """
 
     def __init__(self, engines: Mapping[str, LocalEngine], offer: Offer) -> None:
-        self.journal = next(iter(engines.values())).journal
-        self.versions = {name: engine.version for name, engine in engines.items()}
-        self.needs = {name: Needs.of(each.resources, name) for name, each in engines.items()}
-        self.served = {name: each for name, each in engines.items() if self.needs[name].fit(offer)}
-        self.queues = {name: queue_name(name, self.needs[name]) for name in self.served}
+        self.journal: Journal = next(iter(engines.values())).journal
+        self.versions: dict[str, str] = {name: each.version for name, each in engines.items()}
+        self.needs: dict[str, Needs] = {
+            name: Needs.of(each.resources, name) for name, each in engines.items()
+        }
+        self.served: dict[str, LocalEngine] = {
+            name: each for name, each in engines.items() if self.needs[name].fit(offer)
+        }
+        self.queues: dict[str, str] = {
+            name: queue_name(name, self.needs[name]) for name in self.served
+        }
         problems = [
             Problem(
                 f"plugin {name}: a subtask needs {self.needs[name]}, and this machine offers"

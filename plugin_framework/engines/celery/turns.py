@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from celery.worker import state
-from celery.worker.request import Request
+
+from plugin_framework.engines.celery.bases import Request
 
 
 class Unacknowledged:
@@ -119,7 +120,7 @@ class Worker(Protocol):
     turns: Turns | None
 
 
-class Delivery(Request):  # type: ignore[misc]  # Celery has no types
+class Delivery(Request):
     """A message that is worked on; ``task.worker`` has taken it."""
 
     def __init__(self, *given: Any, **options: Any) -> None:
