@@ -10,8 +10,10 @@ import ipaddress
 import ssl
 import time
 import urllib.request
+import weakref
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -94,7 +96,8 @@ class Engine:
         self._guard = Guard(self.options.allowed_hosts, self.options.allow_private)
         self._throttle = Throttle(self.options.bandwidth) if self.options.bandwidth else None
         self._trust = _trust(self.options.ca_bundle)
-        self._reactors = Reactors()
+        self._reactors = Reactors(alone=self._throttle is not None)
+        weakref.finalize(self, self._reactors.close)
         self._resolved: dict[str, tuple[float, tuple[str, ...]]] = {}
         # All that were: a connection is kept for longer than a name means the same.
         self._checked: defaultdict[str, set[IPv4Address | IPv6Address]] = defaultdict(set)
@@ -202,7 +205,9 @@ class Engine:
             prepare(curl, exchange)
             return self._perform(curl, exchange, body, endpoint, url, proxy)
         finally:
-            curl.close()  # connections stay
+            # Connections stay. Who waits no longer, interrupted again, leaves it to the thread.
+            with suppress(pycurl.error):
+                curl.close()
 
     def _set_up(self, curl: Any, exchange: Exchange) -> None:
         options = self.options

@@ -205,9 +205,13 @@ class Exchange:
 
     def progress(self, _to_get: int, _got: int, _to_send: int, sent: int) -> bool:
         """Whether to end the transfer."""
-        if self.moved is not None:
-            self.moved(sent)
-        return self.ended or self.abort()
+        try:
+            if self.moved is not None:
+                self.moved(sent)
+            return self.ended or self.abort()
+        except Exception as error:  # noqa: BLE001 - raised again once curl has let go
+            self.error = error
+            return True
 
 
 class _Body(io.RawIOBase):

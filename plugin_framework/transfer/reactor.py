@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import sys
 import threading
 import time
 from collections import deque
@@ -33,12 +34,19 @@ _EVENTS = {
 
 
 class Reactors:
-    """As many reactors as are of use on this machine. Safe to use from several threads."""
+    """As many reactors as are of use on this machine. Safe to use from several threads.
 
-    def __init__(self) -> None:
-        self._most = min(MOST_THREADS, os.cpu_count() or 1)
+    ``alone``: each transfer has one of its own, since callbacks are to wait in it.
+    """
+
+    def __init__(self, *, alone: bool = False) -> None:
+        self._most = sys.maxsize if alone else min(MOST_THREADS, os.cpu_count() or 1)
+        self._begin()
+
+    def _begin(self) -> None:
         self._all: list[_Reactor] = []
         self._lock = threading.Lock()
+        self._process = os.getpid()
 
     def perform(self, curl: Any, abort: Callable[[], bool]) -> None:
         """What ``curl.perform()`` does; its callbacks are called by another thread.
@@ -46,6 +54,8 @@ class Reactors:
         Raises:
             pycurl.error: curl's code, and its words.
         """
+        if os.getpid() != self._process:
+            self._begin()  # threads do not come along to a child
         with self._lock:
             reactor = self._least_busy()
             reactor.load += 1
@@ -89,6 +99,7 @@ class _Reactor:
         self.load = 0
         self._under_way: dict[Any, _Transfer] = {}
         self._orders: deque[Callable[[], None]] = deque()
+        self._ordering = threading.Lock()
         self._closing = False
         self._looks_at = 0.0
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -104,8 +115,8 @@ class _Reactor:
     def perform(self, curl: Any, abort: Callable[[], bool]) -> None:
         """Have a transfer made, and wait for its end."""
         transfer = _Transfer(curl)
-        self._order(lambda: self._begin(transfer))
         try:
+            self._order(lambda: self._begin(transfer))
             while not transfer.done.wait(LOOK_SECONDS):
                 if abort():
                     self._order(lambda: self._abort(transfer))
@@ -119,16 +130,21 @@ class _Reactor:
 
     def close(self) -> None:
         """End it; nothing may be under way, or begin."""
-
-        def close() -> None:
-            self._closing = True
-
-        self._order(close)
+        self._order(self._close)
 
     def _order(self, order: Callable[[], None]) -> None:
-        self._orders.append(order)
-        with suppress(BlockingIOError):  # full: it will wake up
-            os.write(self._waker, b"!")
+        with self._ordering:
+            if self._closing:
+                return
+            self._orders.append(order)
+            with suppress(BlockingIOError):  # full: it will wake up
+                os.write(self._waker, b"!")
+
+    def _close(self) -> None:
+        with self._ordering:
+            self._closing = True
+            os.close(self._woken)
+            os.close(self._waker)
 
     def _run(self) -> None:
         while not self._closing:
@@ -139,8 +155,6 @@ class _Reactor:
                     self._end(transfer, error)
         self._multi.close()
         self._selector.close()
-        os.close(self._woken)
-        os.close(self._waker)
 
     def _turn(self) -> None:
         for key, events in self._selector.select(self._patience()):
@@ -188,6 +202,8 @@ class _Reactor:
     def _abort(self, transfer: _Transfer) -> None:
         if transfer.curl in self._under_way:
             self._end(transfer, pycurl.error(pycurl.E_ABORTED_BY_CALLBACK, "aborted"))
+        else:
+            transfer.done.set()  # as it was, unless it never began
 
     def _end(self, transfer: _Transfer, failure: Exception | None) -> None:
         del self._under_way[transfer.curl]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import select
+import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +19,7 @@ import pytest
 from plugin_framework.errors import StorageUnreachableError
 from plugin_framework.transfer import engine as engine_module
 from plugin_framework.transfer.engine import AbortedError, Engine, EngineOptions
+from plugin_framework.transfer.exchange import BinaryWindow
 from plugin_framework.transfer.reactor import MOST_THREADS, Reactors
 from tests.transfer.storage_server import Dialogue, StorageServer, Stored, Zeros, stalls
 from tests.transfer.test_engine import Collector, never
@@ -150,6 +156,72 @@ def test_those_that_stall_side_by_side_fail_by_their_own_limit_and_hold_up_no_ot
         for each in failing:
             each.result(30)  # the 60 s of a connection are not what ends it
     assert sink.data == bytes(100_000)
+
+
+def test_a_limited_rate_holds_up_neither_an_end_nor_what_is_small(storage: StorageServer) -> None:
+    storage.objects["/large"] = Stored(Zeros(100_000_000))
+    storage.objects["/small"] = Stored(Zeros(100))
+    stop = threading.Event()
+
+    def fetch_large(engine: Engine) -> None:
+        with pytest.raises(AbortedError):
+            engine.get(f"{storage.url}/large", sink=Collector(), abort=stop.is_set)
+
+    options = replace(OPTIONS, bandwidth=256 * 1024)
+    with closing(Engine(options)) as engine, ThreadPoolExecutor(AT_ONCE) as pool:
+        large = [pool.submit(fetch_large, engine) for _ in range(AT_ONCE - 1)]
+        small = Collector()
+        pool.submit(engine.get, f"{storage.url}/small", sink=small, abort=never).result(30)
+        stop.set()
+        for each in large:
+            each.result(30)
+    assert small.data == bytes(100)
+
+
+def test_what_is_told_of_a_transfer_may_fail_it(storage: StorageServer, engine: Engine) -> None:
+    def moved(_count: int) -> None:
+        raise ValueError("not so many")
+
+    with tempfile.TemporaryFile() as file:
+        os.truncate(file.fileno(), 100_000)
+        window = BinaryWindow(file.fileno(), 0, 100_000)
+        with pytest.raises(ValueError, match="not so many"):
+            engine.put(f"{storage.url}/object", window, never, moved=moved)
+
+
+def test_an_engine_that_nobody_closed_leaves_no_threads(storage: StorageServer) -> None:
+    before = of_transfers()
+    engine = Engine(OPTIONS)
+    engine.get(f"{storage.url}/object", sink=Collector(), abort=never)
+    threads = of_transfers() - before
+    del engine
+    gc.collect()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_child_process_goes_on_with_threads_of_its_own(
+    storage: StorageServer, engine: Engine
+) -> None:
+    engine.get(f"{storage.url}/object", sink=Collector(), abort=never)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        sink = Collector()
+        engine.get(f"{storage.url}/object", sink=sink, abort=never)
+        os.write(writing, str(len(sink.data)).encode())
+        os._exit(0)
+    os.close(writing)
+    try:
+        ready, _, _ = select.select([reading], [], [], 30)
+        assert ready
+        assert os.read(reading, 100) == b"100000"
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reading)
 
 
 def test_a_kept_connection_serves_on_when_the_name_means_other_addresses(
