@@ -53,6 +53,36 @@ def test_a_subtask_is_run_once_however_often_it_comes(cluster: Cluster, hub: Str
     assert not list((node.state_dir / "work").iterdir())
 
 
+def test_a_late_double_does_not_end_the_next_life_of_a_subtask(cluster: Cluster) -> None:
+    node = cluster.node(plugins.Quick, "a")
+    assert node.take().fate is Fate.DONE
+    cluster.store.noticed([SUBTASK])
+    assert node.take().fate is Fate.DONE
+    assert cluster.store.open("service", [SUBTASK]) == set()  # it is created anew
+    assert cluster.store.ending(SUBTASK) is None
+
+
+def test_a_late_double_settles_nothing_of_the_next_life_of_a_subtask(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has found is of the life before, and what is there now is not delivered."""
+    node, found = cluster.node(plugins.Quick, "a"), cluster.store.ending
+    next_one = Ending(4, "", b"", {})
+
+    def ending(subtask_id: str) -> Ending | None:
+        old = found(subtask_id)
+        monkeypatch.undo()
+        cluster.store.noticed([SUBTASK])
+        cluster.store.open("service", [SUBTASK])
+        cluster.store.end(cluster.dead(), next_one)
+        return old
+
+    assert node.take().fate is Fate.DONE
+    monkeypatch.setattr(cluster.store, "ending", ending)
+    assert node.take().fate is Fate.DONE
+    assert cluster.ending() == next_one
+
+
 def test_a_plugin_that_is_not_here_is_not_run(cluster: Cluster, hub: StrictDatahub) -> None:
     node = cluster.node(plugins.Quick, "a")
     node.node.engines = {}
