@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from plugin_framework.errors import Code, ConfigurationError
 from plugin_framework.isolation.process import ProcessIsolation
 from plugin_framework.isolation.thread import ThreadIsolation
 from plugin_framework.journal.journal import Journal
@@ -37,6 +38,9 @@ from plugin_framework.transfer.address import kind_of
 from plugin_framework.transfer.engine import Engine, EngineOptions
 
 JOURNAL = "journal.sqlite3"
+
+START_SECONDS = 10.0
+"""How long one of many subtasks tries to reach Datahub at its start, before it is put off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +278,36 @@ def _as_the_plugin_wants(
         return isolation
     isolation.close()
     return ThreadIsolation(isolation.ref, extensions=extensions)
+
+
+def engines_of(
+    made: ExitStack,
+    names: Sequence[str],
+    settings: Settings,
+    *,
+    observers: Mapping[str, object] | None = None,
+) -> dict[str, LocalEngine]:
+    """The engines of these plugins, by name; they end with what they are ``made`` in.
+
+    What cannot be started there is put off soon, for others wait for its slot.
+
+    Raises:
+        ConfigurationError: a plugin is given twice, cannot be found, or a setting is missing.
+        JournalError: the journal cannot be used.
+    """
+    engines: dict[str, LocalEngine] = {}
+    patience = min(settings.startup_deadline, START_SECONDS)
+    settings = settings.model_copy(update={"startup_deadline": patience})
+    for name in names:
+        first = next(iter(engines.values()), None)
+        engine = LocalEngine(name, settings, observers=observers, beside=first)
+        made.enter_context(engine)
+        if engine.ref.name in engines:
+            raise ConfigurationError(
+                f"plugin {engine.ref.name} is given twice", code=Code.PLUGIN_AMBIGUOUS
+            )
+        engines[engine.ref.name] = engine
+    return engines
 
 
 def datahub_client(base_url: str, settings: Settings) -> DatahubClient:

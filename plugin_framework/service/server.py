@@ -20,7 +20,7 @@ from typing import Any
 
 import uvicorn
 
-from plugin_framework.engines.local import LocalEngine
+from plugin_framework.engines.local import LocalEngine, engines_of
 from plugin_framework.errors import Code, ConfigurationError
 from plugin_framework.lifecycle.watch import TERM_TO_KILL_SECONDS
 from plugin_framework.protocol.models import TaskStatus
@@ -44,9 +44,6 @@ QUIET_SECONDS = 60.0
 
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter from the others."""
-
-START_SECONDS = 10.0
-"""How long the start of a subtask tries to reach Datahub before it is put off."""
 
 REPORT_SECONDS = 10.0
 """What is left for reports when the grace period is over, before the service ends without them."""
@@ -77,7 +74,7 @@ def serve(
         listener = made.enter_context(_listen(host, port, signed=inbound is not None))
         name = made.enter_context(_alone(settings))
         follower = Follower()
-        engines = _engines(made, names, settings, follower)
+        engines = engines_of(made, names, settings, observers={"service": follower})
         _Running(engines, settings, inbound, follower, name).serve(made, listener, request_log)
 
 
@@ -153,26 +150,6 @@ def _name_in(fd: int) -> str:
         os.pwrite(fd, f"{name}\n".encode(), 0)
         os.fsync(fd)
     return name
-
-
-def _engines(
-    made: ExitStack, names: Sequence[str], settings: Settings, follower: Follower
-) -> dict[str, LocalEngine]:
-    engines: dict[str, LocalEngine] = {}
-    first: LocalEngine | None = None
-    # What cannot be started waits in the queue, and keeps no thread and no slot meanwhile.
-    patience = min(settings.startup_deadline, START_SECONDS)
-    settings = settings.model_copy(update={"startup_deadline": patience})
-    for name in names:
-        engine = LocalEngine(name, settings, observers={"service": follower}, beside=first)
-        made.enter_context(engine)
-        if engine.ref.name in engines:
-            raise ConfigurationError(
-                f"plugin {engine.ref.name} is given twice", code=Code.PLUGIN_AMBIGUOUS
-            )
-        engines[engine.ref.name] = engine
-        first = first or engine
-    return engines
 
 
 class _Running:

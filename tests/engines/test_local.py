@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from plugin_framework.engines.local import LocalEngine
+from plugin_framework.engines.local import LocalEngine, engines_of
 from plugin_framework.errors import ConfigurationError, JournalError, SettingsError
 from plugin_framework.settings import load_settings
 from tests.lifecycle import plugins
@@ -59,6 +60,20 @@ def test_closing_ends_every_process_and_file(tmp_path: Path) -> None:
 def test_datahub_must_be_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="DATAHUB_BASE_URL"):
         LocalEngine(plugins.Quick, load_settings(state_dir=tmp_path))
+
+
+def test_several_share_all_but_their_plugin(tmp_path: Path) -> None:
+    settings = load_settings(state_dir=tmp_path, base_url="http://127.0.0.1:9")
+    names = [f"{plugins.__name__}:{each}" for each in ("Quick", "Copies")]
+    before = children()
+    with ExitStack() as made:
+        quick, copies = engines_of(made, names, settings).values()
+        assert (quick.ref.name, copies.ref.name) == ("Quick", "Copies")
+        assert quick.journal is copies.journal
+        assert quick.client is copies.client
+        with pytest.raises(ConfigurationError, match="plugin Quick is given twice"):
+            engines_of(made, [names[0]] * 2, settings)
+    assert children() <= before
 
 
 def test_nothing_secret_is_written_anywhere(tmp_path: Path) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from plugin_framework.engines.celery.broker import FAILURES, Broker, version_of
 from plugin_framework.engines.celery.consumer_timeout import consumer_timeout, too_short, warning
@@ -20,14 +19,10 @@ from plugin_framework.errors import (
     ClusterConfigurationError,
     ClusterError,
     Code,
-    ConfigurationError,
     Problem,
 )
 from plugin_framework.journal.journal import Journal
 from plugin_framework.settings import Settings
-
-START_SECONDS = 10.0
-"""How long the start of a subtask tries to reach Datahub before it is given back."""
 
 RETRY_SECONDS = 1.0
 """Between two tries to reach what is away when the worker starts."""
@@ -38,30 +33,10 @@ _Made = TypeVar("_Made")
 
 
 def settings_of_a_worker(settings: Settings) -> Settings:
-    """Those by which what cannot be started waits, and what is not done goes on elsewhere."""
-    patience = min(settings.startup_deadline, START_SECONDS)
-    changes: dict[str, Any] = {"startup_deadline": patience}
-    if "on_shutdown" not in settings.model_fields_set:
-        changes["on_shutdown"] = "leave"
-    return settings.model_copy(update=changes)
-
-
-def engines_of(made: ExitStack, names: Sequence[str], settings: Settings) -> dict[str, LocalEngine]:
-    """The engines of these plugins, which end with what they are ``made`` in.
-
-    Raises:
-        ConfigurationError: a plugin is given twice, cannot be found, or a setting is missing.
-    """
-    engines: dict[str, LocalEngine] = {}
-    for name in names:
-        first = next(iter(engines.values()), None)
-        engine = made.enter_context(LocalEngine(name, settings, beside=first))
-        if engine.ref.name in engines:
-            raise ConfigurationError(
-                f"plugin {engine.ref.name} is given twice", code=Code.PLUGIN_AMBIGUOUS
-            )
-        engines[engine.ref.name] = engine
-    return engines
+    """Those by which what is not done goes on elsewhere."""
+    if "on_shutdown" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"on_shutdown": "leave"})
 
 
 class Plugins:

@@ -23,7 +23,6 @@ from plugin_framework.engines.celery.queues import queue_of
 from plugin_framework.engines.celery.starting import (
     Plugins,
     Retry,
-    engines_of,
     prepare,
     settings_of_a_worker,
 )
@@ -34,6 +33,7 @@ from plugin_framework.engines.cluster.node import Node
 from plugin_framework.engines.cluster.records import Offer
 from plugin_framework.engines.cluster.resources import common_slots
 from plugin_framework.engines.cluster.store import open_store
+from plugin_framework.engines.local import engines_of
 from plugin_framework.errors import Code, DatahubError, Problem
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.settings import Settings
@@ -62,12 +62,11 @@ def work(
         JournalError: the journal cannot be used.
     """
     _quieten_celery()
-    patience = settings.startup_deadline
     settings = settings_of_a_worker(settings)
     with ExitStack() as made:
         plugins = Plugins(engines_of(made, names, settings), offer)
         broker = Broker(settings)
-        retry = Retry(patience)
+        retry = Retry(settings.startup_deadline)
         store = made.enter_context(
             closing(retry.until_there(lambda: open_store(settings, plugins.journal)))
         )
