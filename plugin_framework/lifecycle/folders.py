@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,28 +68,60 @@ def make_work_dir(state_dir: Path, subtask_id: str) -> bool:
     return True
 
 
-def make_same_work_dir(state_dir: Path, subtask_id: str, known: str | None) -> tuple[str, bool]:
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is beside a folder that has an ``id`` of its own: after what it is named, and whose."""
+
+    id: str
+    place: str
+    subtask_id: str
+
+
+def make_same_work_dir(
+    state_dir: Path, subtask_id: str, known: str | None, *, place: str
+) -> tuple[str, bool]:
     """Make the subtask's private folder, which has an id of its own; the id, and whether it is new.
 
-    Only the one whose id is ``known`` is kept, or any where none is: another is from before an
-    attempt on another machine, and fits what that one has left no more.
+    It is named after the ``place``. Only the one whose id is ``known`` is kept, or any where none
+    is: another is from before an attempt on another machine, and fits what that one has left no
+    more.
 
     Raises:
         JournalError: the state folder cannot be written.
     """
-    mark = work_dir_of(state_dir, subtask_id).with_suffix(_ID)
+    path = work_dir_of(state_dir, place).with_suffix(_ID)
     try:
-        if mark.with_suffix("").is_dir() and mark.exists():
-            found = mark.read_text(encoding="ascii")
-            if known in (None, found):
-                return found, False
-        remove_work_dir(state_dir, subtask_id)
-        make_work_dir(state_dir, subtask_id)
-        made = uuid.uuid4().hex
-        mark.write_text(made, encoding="ascii")
+        found = _mark(path)
+        if found is not None and path.with_suffix("").is_dir() and known in (None, found.id):
+            return found.id, False
+        remove_work_dir(state_dir, place)
+        made = Mark(uuid.uuid4().hex, place, subtask_id)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_text(json.dumps(asdict(made)), encoding="ascii")
+        make_work_dir(state_dir, place)
     except OSError as error:
         raise JournalError(_advice(state_dir, error)) from None
-    return made, True
+    return made.id, True
+
+
+def marks(state_dir: Path) -> list[Mark]:
+    """Of all folders that have an id of their own, and of those that had until they were removed.
+
+    Raises:
+        JournalError: the state folder cannot be read.
+    """
+    try:
+        found = [_mark(path) for path in (state_dir / "work").glob(f"*{_ID}")]
+    except OSError as error:
+        raise JournalError(_advice(state_dir, error)) from None
+    return [mark for mark in found if mark is not None]
+
+
+def _mark(path: Path) -> Mark | None:
+    try:
+        return Mark(**json.loads(path.read_text(encoding="ascii")))
+    except (FileNotFoundError, TypeError, ValueError):  # or its writer was killed
+        return None
 
 
 @contextmanager
@@ -132,14 +166,14 @@ def forget_subtask(state_dir: Path, subtask_id: str) -> None:
     """Remove a subtask's folder and what is beside it, the lock included, while it is held."""
     remove_work_dir(state_dir, subtask_id)
     lock_file_of(state_dir, subtask_id).unlink(missing_ok=True)
+    # Last: by it what is left of the others is found.
+    work_dir_of(state_dir, subtask_id).with_suffix(_ID).unlink(missing_ok=True)
 
 
 def remove_work_dir(state_dir: Path, subtask_id: str) -> None:
-    """Remove a subtask's folder, and what is kept beside it."""
-    folder = work_dir_of(state_dir, subtask_id)
-    shutil.rmtree(folder, ignore_errors=True)
-    for suffix in (_PERCENT, _ID):
-        folder.with_suffix(suffix).unlink(missing_ok=True)
+    """Remove a subtask's folder, and the progress that is kept beside it."""
+    shutil.rmtree(work_dir_of(state_dir, subtask_id), ignore_errors=True)
+    percent_file_of(state_dir, subtask_id).unlink(missing_ok=True)
 
 
 def _lock(fd: int, state_dir: Path, subtask_id: str) -> bool:

@@ -28,6 +28,7 @@ from plugin_framework.engines.celery.starting import (
 )
 from plugin_framework.engines.cluster.attempt import Done, Fate, run_attempt
 from plugin_framework.engines.cluster.holding import Holdings
+from plugin_framework.engines.cluster.leftovers import Leftovers
 from plugin_framework.engines.cluster.message import Message
 from plugin_framework.engines.cluster.node import Node
 from plugin_framework.engines.cluster.records import Offer
@@ -88,6 +89,7 @@ def work(
         )
         retry.until_there(node.open)
         made.callback(node.close)
+        made.enter_context(closing(Leftovers(settings.state_dir, store)))
         return _Worker(node, broker, plugins.queues).run()
 
 

@@ -51,13 +51,15 @@ class SavedState:
             self._state, self._beside = dict(state), self._work_dir
         self._writes.patiently(self._save)
 
-    def make_work_dir(self, state_dir: Path, subtask_id: str) -> bool:
+    def make_work_dir(self, state_dir: Path, place: str) -> bool:
         """Make the work directory; whether it is new, so that it has no file of attempts before.
 
         Raises:
             JournalError: the state folder cannot be written.
         """
-        self._work_dir, is_new = make_same_work_dir(state_dir, subtask_id, self._beside)
+        self._work_dir, is_new = make_same_work_dir(
+            state_dir, self._lease.subtask_id, self._beside, place=place
+        )
         return is_new
 
     def raise_to(self, percent: int) -> int:
