@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +23,7 @@ class Mark:
 
     subtask: str
     attempt: int
-    pid: int
+    process: str
     work_dir: str
     at: float
     what: str
@@ -32,6 +34,30 @@ class Mark:
         if not path.exists():
             return []
         return [cls(**json.loads(line)) for line in path.read_text().splitlines()]
+
+    @property
+    def lives(self) -> bool:
+        """Whether the process that left it has not ended."""
+        try:
+            return identity(int(self.process.partition("@")[0])) == self.process
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """Kill the process that left it, unless it has ended."""
+        with suppress(ProcessLookupError):
+            handle = os.pidfd_open(int(self.process.partition("@")[0]))
+            try:
+                if self.lives:
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+            finally:
+                os.close(handle)
+
+
+def identity(pid: int) -> str:
+    """A process, told apart from any later one of its number by when it started; empty: a zombie."""
+    state, *_, started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:20]
+    return "" if state == "Z" else f"{pid}@{started}"
 
 
 class Marks(PluginConfig):
@@ -47,7 +73,7 @@ def mark(ctx: TaskContext[Any], what: str = "") -> None:
     left = {
         "subtask": ctx.subtask_id,
         "attempt": ctx.attempt,
-        "pid": os.getpid(),
+        "process": identity(os.getpid()),
         "work_dir": str(ctx.work_dir),
         "at": time.monotonic(),
         "what": what,

@@ -9,7 +9,6 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import until
-from tests.lifecycle.running import alive
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 STOPPED_SECONDS = 40
@@ -38,8 +37,8 @@ def test_a_stopped_node_comes_back_and_reports_nothing(cluster: Cluster) -> None
     stands_still.process.send_signal(signal.SIGCONT)
     # Its run that goes on is ended, while the one that has the lease is not.
     (first, second) = cluster.runs(long)
-    until(lambda: not alive(first.pid), "the fenced attempt's process ends")
-    assert alive(second.pid)
+    until(lambda: not first.lives, "the fenced attempt's process ends")
+    assert second.lives
     last = cluster.create(service, "Work", {"seconds": 0.5}, count=12)
     ledger.wait_for_end(last)
     assert any(call.source == "one" for subtask in last for call in ledger.calls(subtask)), (

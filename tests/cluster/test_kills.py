@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 
 import pytest
@@ -88,7 +86,7 @@ def test_a_plugin_process_is_killed(cluster: Cluster) -> None:
     cluster.worker("one", "Work")
     dies, lives = cluster.create(service, "Work", {"seconds": 1.0}, count=2)
     (victim,) = [run for run in cluster.wait_for_runs(2) if run.subtask == dies]
-    os.kill(victim.pid, signal.SIGKILL)
+    victim.kill()
     cluster.ledger.wait_for_end([dies, lives])
     assert cluster.ledger.wrongs([dies, lives]) == []
     assert cluster.ledger.statuses(dies) == [1, 5]

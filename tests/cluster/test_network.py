@@ -15,7 +15,6 @@ from tests.cluster.conftest import need
 from tests.cluster.network import OURS, Network
 from tests.cluster.processes import until
 from tests.cluster.rabbitmq import LOOPBACK, RabbitMQ
-from tests.lifecycle.running import alive
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 CUT_SECONDS = 30
@@ -62,8 +61,8 @@ def _cut_and_mend(cluster: Cluster, cable: Network) -> None:
     cable.mend()
     until(lambda: len(cluster.runs(long)) == 2, "the other node's run")
     first, second = cluster.runs(long)
-    until(lambda: not alive(first.pid), "the fenced attempt's process ends")
-    assert alive(second.pid)
+    until(lambda: not first.lives, "the fenced attempt's process ends")
+    assert second.lives
     last = cluster.create(service, "Work", {"seconds": 0.5}, count=12)
     ledger.wait_for_end(last)
     ledger.wait_for(lambda: any(c.source == "far" for one in last for c in ledger.calls(one)))
