@@ -21,7 +21,7 @@ DEADLINE = 120.0
 STATUS, RESULT = "/api/task/update_status", "/api/task/result"
 RUNNING, COMPLETED = 1, 3
 FINAL = frozenset({3, 4, 5})
-_FAILED = 502
+_FAILED, _AWAY = 502, 503
 
 
 @dataclass
@@ -73,6 +73,8 @@ class Ledger:
         self._over: dict[str, Call] = {}
         self._changed = threading.Condition()
         self._doors: list[ThreadingHTTPServer] = []
+        self.away = False
+        """Whether Datahub is away: what comes is answered 503, and not passed on."""
 
     def __enter__(self) -> Self:
         return self
@@ -165,6 +167,8 @@ class Ledger:
 
     def pass_on(self, method: str, call: Call, target: str, headers: Mapping[str, str]) -> Any:
         """Have Datahub answer it: status, kind and body."""
+        if self.away:
+            return _AWAY, "text/plain", b""
         connection = http.client.HTTPConnection(
             str(self._datahub.hostname), self._datahub.port, timeout=DEADLINE
         )

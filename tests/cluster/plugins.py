@@ -55,7 +55,7 @@ class Mark:
 
 
 def identity(pid: int) -> str:
-    """A process, told apart from any later one of its number by when it started; empty: a zombie."""
+    """A process, told apart from later ones of its number by when it started; a zombie is none."""
     state, *_, started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:20]
     return "" if state == "Z" else f"{pid}@{started}"
 
