@@ -14,6 +14,11 @@ MINIMUM_PART_SIZE = 5 * 1024 * 1024
 MAXIMUM_PARTS = 10_000
 """Object stores take no more parts than this in one upload."""
 
+ID_LIMIT = 200
+"""Characters of an id."""
+
+ID_PATTERN = r"^[^/\\\x00-\x1f\x7f]+$"
+
 
 class TaskStatus(IntEnum):
     """The life of a subtask, as Datahub counts it (PROTOCOL.md, 1.5)."""

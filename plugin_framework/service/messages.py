@@ -15,16 +15,11 @@ from pydantic import (
     ValidationError,
 )
 
-from plugin_framework.protocol.models import TaskStatus
+from plugin_framework.protocol.models import ID_LIMIT, ID_PATTERN, TaskStatus
 from plugin_framework.service.answers import Refused
 
 DEPTH_LIMIT = 64
 """How deep arrays and objects may be nested."""
-
-ID_LIMIT = 200
-"""Characters of an id."""
-
-ID_PATTERN = r"^[^/\\\x00-\x1f\x7f]+$"
 
 Identifier = Annotated[
     str, StringConstraints(min_length=1, max_length=ID_LIMIT, pattern=ID_PATTERN)

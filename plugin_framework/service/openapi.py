@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plugin_framework._version import __version__
-from plugin_framework.service.messages import ID_LIMIT
+from plugin_framework.protocol.models import ID_LIMIT
 
 Schema = dict[str, Any]
 

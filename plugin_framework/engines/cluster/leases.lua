@@ -5,7 +5,7 @@
 --                          of the upload that is complete, o:<name> the output, p:<JSON> a part
 -- datahub:taken:<service>  subtasks that were taken and have not ended
 -- datahub:ended:<service>  those that have, and the service has not noticed
--- datahub:done             those that it has, by when
+-- datahub:done             those that it has, or that are no service's, by when
 -- datahub:nodes, datahub:seen, datahub:facts
 local call = redis.call
 
@@ -31,6 +31,8 @@ local function list(id)
   local row = call('HMGET', key(id), 'service', 'number', 'noticed')
   local service, over, noticed = row[1] or '', settled(id), row[3] == '1'
   listed('datahub:taken:' .. service, id, not over and tonumber(row[2] or 0) > 0)
+  -- What strangers' messages were about is no service's, and none will notice it.
+  noticed = noticed or service == ''
   listed('datahub:ended:' .. service, id, over and not noticed)
   listed('datahub:done', id, over and noticed)
 end

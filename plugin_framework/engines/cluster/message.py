@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from plugin_framework.engines.remote import Handed
+from plugin_framework.protocol.models import ID_LIMIT, ID_PATTERN
 
 VERSION = 1
 LIMIT = 1024 * 1024
@@ -60,6 +62,9 @@ class Message:
                 raise ValueError(f"its {name} is a {type(given[name]).__name__}")  # noqa: TRY004 - as said
         if unknown := sorted(set(given) - set(kinds)):
             raise ValueError(f"there is more in it than is known: {', '.join(unknown):.200}")
+        for name in ("subtask_id", "task_id"):
+            if given[name] is not None and not _is_id(given[name]):
+                raise ValueError(f"its {name} is no id")
         return cls(**{name: given[name] for name in kinds if name != "v"})
 
     def as_json(self) -> dict[str, Any]:
@@ -77,3 +82,9 @@ class Message:
 def message_id(subtask_id: str) -> str:
     """The id of a subtask's messages, the same for all, and of a form that any log takes."""
     return str(uuid.uuid5(_IDS, subtask_id))
+
+
+def _is_id(text: str) -> bool:
+    """Whether the service would take it, and stores and Datahub can be asked about it."""
+    fits = len(text) <= ID_LIMIT and re.fullmatch(ID_PATTERN, text) is not None
+    return fits and not re.search(r"[\ud800-\udfff]", text)

@@ -178,8 +178,9 @@ class SqlStore(ABC):
         """See ``LeaseStore.prune``."""
         self._run(sql.PRUNE_NODES, before=before)
         removed = 0
-        while some := self._run(sql.PRUNE, before=before, most=MOST_AT_ONCE):
-            removed += len(some)
+        for statement in (sql.PRUNE, sql.PRUNE_STRANGERS):
+            while some := self._run(statement, before=before, most=MOST_AT_ONCE):
+                removed += len(some)
         return removed
 
     def _run(self, statement: str, *, durable: bool = True, **values: Any) -> Rows:

@@ -155,4 +155,11 @@ DELETE FROM leases WHERE subtask_id IN (SELECT subtask_id FROM leases
     WHERE noticed = 1 AND changed < :before ORDER BY changed LIMIT :most)
 RETURNING subtask_id
 """
+# What strangers' messages were about: no service opened it, so none will notice it.
+PRUNE_STRANGERS = """
+DELETE FROM leases WHERE subtask_id IN (SELECT subtask_id FROM leases
+    WHERE service = '' AND fate <> 'pending' AND noticed = 0 AND changed < :before
+    ORDER BY changed LIMIT :most)
+RETURNING subtask_id
+"""
 PRUNE_NODES = "DELETE FROM nodes WHERE seen < :before"

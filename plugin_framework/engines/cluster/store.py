@@ -126,7 +126,10 @@ class LeaseStore(Protocol):
         """What was learnt; None if nothing."""
 
     def prune(self, before: float) -> int:
-        """Remove what ended and was noticed, and nodes that wrote last, before that Unix time."""
+        """Remove what ended before that Unix time and was noticed, and nodes that wrote last then.
+
+        What no service has opened needs no notice.
+        """
 
     def close(self) -> None:
         """Close all connections."""

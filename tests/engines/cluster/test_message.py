@@ -11,16 +11,18 @@ from hypothesis import strategies as st
 
 from plugin_framework.engines.cluster.message import Message, message_id
 from plugin_framework.engines.remote import Handed
+from plugin_framework.protocol.models import ID_LIMIT, ID_PATTERN
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=8,
 )
+IDS = st.from_regex(ID_PATTERN, fullmatch=True).filter(lambda text: len(text) <= ID_LIMIT)
 FIELDS = Message("subtask-1", None, "word-count", {"a": 1}).as_json()
 
 
-@given(st.text(), st.none() | st.text(), st.dictionaries(st.text(), JSON), st.integers(1))
+@given(IDS, st.none() | IDS, st.dictionaries(st.text(), JSON), st.integers(1))
 def test_it_arrives_as_it_was_handed_over(
     subtask_id: str, task_id: str | None, config: dict[str, Any], attempt: int
 ) -> None:
@@ -34,6 +36,12 @@ def test_it_arrives_as_it_was_handed_over(
     [
         ({"v": 2}, "its version is 2, and not 1"),
         ({"subtask_id": None}, "its subtask_id is a NoneType"),
+        ({"subtask_id": ""}, "its subtask_id is no id"),
+        ({"subtask_id": "a\x00b"}, "its subtask_id is no id"),
+        ({"subtask_id": "../a"}, "its subtask_id is no id"),
+        ({"subtask_id": "a\ud800"}, "its subtask_id is no id"),
+        ({"subtask_id": "a" * 201}, "its subtask_id is no id"),
+        ({"task_id": "a\n"}, "its task_id is no id"),
         ({"task_id": 3}, "its task_id is a int"),
         ({"config": "{}"}, "its config is a str"),
         ({"attempt": True}, "its attempt is a bool"),

@@ -473,6 +473,21 @@ def test_what_is_over_and_noticed_is_removed_in_time(store: LeaseStore) -> None:
     assert store.nodes() == []
 
 
+def test_what_no_service_has_opened_is_removed_in_time(store: LeaseStore) -> None:
+    for subtask in ("runs", "ended", "settled", "opened"):
+        lease = taken(store, subtask)
+        if subtask != "runs":
+            store.end(lease, DONE)
+    for subtask in ("settled", "opened"):
+        store.settle(subtask, "refused")
+    store.open("service", ["opened"])
+    assert store.prune(time.time() - 60) == 0
+    assert store.prune(time.time() + 60) == 1
+    assert store.look("settled") is None
+    assert [subtask for subtask, _ in store.ended("service")] == ["opened"]
+    assert None not in [store.look(one) for one in ("runs", "ended", "opened")]
+
+
 def test_much_is_done_by_a_few_at_a_time(
     store: LeaseStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
