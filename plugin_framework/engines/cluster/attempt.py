@@ -63,6 +63,7 @@ class Fate(Enum):
     DONE = "done"  # the subtask has ended, and Datahub knows
     DUPLICATE = "duplicate"  # another attempt is alive; should it die, the service sends another
     BACK = "back"  # it is to be given to somebody, perhaps to us, again
+    PAUSED = "paused"  # Datahub holds it, and nothing was begun; the service sends another
     UNUSABLE = "unusable"  # it is not for this node, and never will be
 
 
@@ -169,10 +170,19 @@ class _Attempt:
             log.info("subtask %s has ended already, which Datahub is told", self._subtask_id)
             journal.adopt(ending)
             return self._deliver(gate, journal)
+        return self._begin(lease, gate, journal)
+
+    def _begin(self, lease: Lease, gate: Gate, journal: SharedJournal) -> Done:
+        """Run it, unless Datahub wants something else."""
         try:
             status = self._status()
         except DatahubError as error:
             return self.back(error)
+        if status is TaskStatus.PAUSED:
+            log.info("subtask %s is not begun: it is paused", self._subtask_id)
+            return Done(Fate.PAUSED)
+        if status is TaskStatus.CANCELLED:  # it is only asked for: Datahub waits for the report
+            return self._ended(lease, gate, journal, status, None)
         if status is not None and status.is_final:
             return self._ended_elsewhere(lease, status)
         return self._run(lease, gate, journal)
@@ -248,10 +258,20 @@ class _Attempt:
 
     def _failed(self, lease: Lease, gate: Gate, journal: SharedJournal, error: str) -> Done:
         log.error("subtask %s failed: %s", self._subtask_id, error)
-        path, body = status_report(self._subtask_id, TaskStatus.FAILED)
-        failed = self._ending(lease, TaskStatus.FAILED, error, "pending", path, body)
-        journal.adopt(self._store.end(lease, failed))
-        self._node.ended(TaskStatus.FAILED)
+        return self._ended(lease, gate, journal, TaskStatus.FAILED, error)
+
+    def _ended(
+        self,
+        lease: Lease,
+        gate: Gate,
+        journal: SharedJournal,
+        status: TaskStatus,
+        error: str | None,
+    ) -> Done:
+        path, body = status_report(self._subtask_id, status)
+        ending = self._ending(lease, status, error, "pending", path, body)
+        journal.adopt(self._store.end(lease, ending))
+        self._node.ended(status)
         return self._deliver(gate, journal)
 
     def _ended_elsewhere(self, lease: Lease, status: TaskStatus) -> Done:
@@ -271,7 +291,7 @@ class _Attempt:
         self,
         lease: Lease,
         status: TaskStatus,
-        error: str,
+        error: str | None,
         fate: ReportFate,
         path: str = "",
         body: bytes = b"",

@@ -250,7 +250,31 @@ def test_an_ending_that_stands_is_delivered_by_who_comes_next(
     assert not (node.state_dir / "runs").exists()
 
 
-@pytest.mark.parametrize("status", [TaskStatus.CANCELLED, TaskStatus.FAILED])
+def test_a_cancel_before_the_start_is_reported(cluster: Cluster, hub: StrictDatahub) -> None:
+    """What notify says is what is asked for: without a report of ours Datahub waits for ever."""
+    hub.set_status(TaskStatus.CANCELLED)
+    node = cluster.node(plugins.Quick, "a")
+    assert node.take().fate is Fate.DONE
+    assert hub.statuses == [4]
+    ending = cluster.ending()
+    assert (ending.status, ending.fate, ending.outcome["error"]) == (4, "delivered", None)
+    assert not (node.state_dir / "runs").exists()
+
+
+def test_what_is_paused_before_its_start_is_not_begun(cluster: Cluster, hub: StrictDatahub) -> None:
+    hub.set_status(TaskStatus.PAUSED)
+    node = cluster.node(plugins.Quick, "a")
+    assert node.take().fate is Fate.PAUSED
+    assert {call.path for call in hub.calls} == {"/api/task/notify"}
+    sight = cluster.store.look(SUBTASK)
+    assert sight is not None
+    assert not sight.held
+    hub.set_status(TaskStatus.RUNNING)
+    assert node.take(redelivered=False).fate is Fate.DONE
+    assert hub.statuses == [1, 3]
+
+
+@pytest.mark.parametrize("status", [TaskStatus.COMPLETED, TaskStatus.FAILED])
 def test_what_datahub_has_ended_is_not_run(
     cluster: Cluster, hub: StrictDatahub, status: TaskStatus
 ) -> None:
