@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shlex
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +30,14 @@ FAILURES: tuple[type[Exception], ...] = (AMQPError, OSError)
 """What the client library raises where a connection cannot be made or used."""
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
+
+
+class UnconfirmedError(TimeoutError):
+    """Messages for a queue were not confirmed in time."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(queue)
+        self.queue: str = queue
 
 
 class Broker:
@@ -115,6 +124,13 @@ class Broker:
                 f"the broker at {self.address} has a queue in place of the quorum queue that is"
                 f" needed: {_said(error)}",
                 code=Code.QUEUE_WRONG,
+            )
+        if isinstance(error, UnconfirmedError):
+            delete = f"rabbitmqctl delete_queue -p {shlex.quote(self._vhost)} {error.queue}"
+            return BrokerUnavailableError(
+                f"the broker at {self.address} does not confirm messages for queue {error.queue}:"
+                f" if that lasts, the queue has lost its leader; delete it ({delete}), and it is"
+                " made and filled again by itself"
             )
         if isinstance(error, TimeoutError):
             return BrokerUnavailableError(f"the broker at {self.address} does not answer in time")

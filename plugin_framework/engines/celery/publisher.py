@@ -16,7 +16,7 @@ from kombu import serialization
 from kombu.transport.pyamqp import Connection
 
 from plugin_framework.engines.celery.app import SERIALIZER, TASK
-from plugin_framework.engines.celery.broker import Broker
+from plugin_framework.engines.celery.broker import Broker, UnconfirmedError
 from plugin_framework.engines.celery.line import Line
 from plugin_framework.engines.celery.queues import declare
 from plugin_framework.engines.cluster.message import LIMIT, Message, message_id
@@ -109,11 +109,14 @@ class _Confirming:
             while next(reversed(self._unconfirmed), 0) > last_of_before:
                 self._connection.drain_events()
                 self._stop_if_blocked()
-        except TimeoutError:
+        except TimeoutError as error:
             for each in self._unconfirmed.values():
-                what = f"does not confirm messages for queue {each.queue}"
-                settle(each.message.subtask_id, self._not_kept(what))
-            raise
+                refusal = self._broker.refusal(UnconfirmedError(each.queue))
+                settle(each.message.subtask_id, refusal)
+            if not self._unconfirmed:
+                raise
+            first = next(iter(self._unconfirmed.values()))
+            raise UnconfirmedError(first.queue) from error
         finally:
             self._settle = _nobody
 

@@ -178,7 +178,7 @@ def test_a_broker_that_hangs_is_not_waited_for_for_ever(
         os.kill(rabbitmq.pid, signal.SIGCONT)
     assert isinstance(answers["subtask-1"], BrokerUnavailableError)
     assert f"does not confirm messages for queue {queue}" in str(answers["subtask-1"])
-    assert "does not answer in time" in str(publisher.problem)
+    assert str(publisher.problem) == str(answers["subtask-1"])
     monkeypatch.undo()
     assert publisher.publish([outgoing(queue, 1)]) == {"subtask-1": None}
     assert waiting(connection, queue) >= 2
