@@ -13,6 +13,7 @@ from celery.worker.state import maybe_shutdown
 from kombu.exceptions import OperationalError
 
 from plugin_framework.engines.celery.bases import Consumer, Control, Pidbox
+from plugin_framework.engines.celery.envelope import drop
 from plugin_framework.engines.celery.turns import Turns
 
 RECONNECT_SECONDS = 1.0
@@ -80,6 +81,10 @@ class PlainConsumer(Consumer):
             self, receive, slots=self.controller.concurrency, ended=self.controller.draining.is_set
         )
         return self.controller.turns.receive
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """A message is not what its headers say; Celery's contract."""
+        drop(message, f"it cannot be unpacked ({type(exc).__name__})")
 
     def ensure_connected(self, connection: Any) -> Any:
         """Connect, and see that the queues are there; Celery's contract."""

@@ -75,7 +75,7 @@ class Machine(WorkController):
             MANAGE: lambda _state, **fields: manage(fields)
         }
 
-        def begin(task: Any, **fields: Any) -> None:
+        def begin(task: Any, /, **fields: Any) -> None:
             run(fields, bool(task.request.delivery_info["redelivered"]))
 
         app.task(begin, name=TASK, bind=True, lazy=False, Request=Delivery, worker=self)

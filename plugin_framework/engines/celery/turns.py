@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from celery.worker import state
 
 from plugin_framework.engines.celery.bases import Request
+from plugin_framework.engines.celery.envelope import drop, strip
 
 
 class Unacknowledged:
@@ -60,7 +61,7 @@ class Turns:
         if self._has_to_stop():
             self._excess.append(message)
         else:
-            self._receive(message)
+            self._begin(message)
         if self._has_to_stop():
             self._settle_soon()
 
@@ -75,6 +76,14 @@ class Turns:
         while self._asked:  # again for what arrives meanwhile
             self._asked = False
             self._settle()
+
+    def _begin(self, message: Any) -> None:
+        try:
+            strip(message)
+        except ValueError as error:
+            drop(message, error)
+        else:
+            self._receive(message)
 
     def _settle(self) -> None:
         consumers = self._consumer.task_consumer

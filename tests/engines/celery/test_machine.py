@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self
 
+import amqp
 import pytest
 
 from plugin_framework.engines.celery.app import make_app
@@ -17,6 +19,7 @@ from plugin_framework.engines.celery.publisher import Outgoing, Publisher
 from plugin_framework.engines.cluster.message import Message
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.settings import Settings
+from tests.cluster.amqp_client import queues_of
 from tests.cluster.processes import ROOT, environment, until
 from tests.cluster.rabbitmq import RabbitMQ
 
@@ -132,6 +135,70 @@ def test_it_takes_our_commands_and_none_of_celerys(
         until(lambda: one.has("told") == ["s1"], "it is told")
         assert one.stop() == 0
     engine.close()
+
+
+def strangers(ours: amqp.Message) -> Iterator[amqp.Message]:
+    """Messages that are like ours in all but one thing."""
+
+    def other(body: str = ours.body, **properties: Any) -> amqp.Message:
+        return amqp.Message(body.encode("latin-1"), **{**ours.properties, **properties})
+
+    arguments, fields, embedded = json.loads(ours.body)
+    headers = ours.properties["application_headers"]
+    for body in (5, [], {"a": 1}, "text", [arguments, fields, 5], [arguments, [fields], embedded]):
+        yield other(json.dumps(body))
+    yield other(json.dumps([[1], fields, embedded]))
+    yield other(json.dumps([arguments, fields, {"chain": [{"task": "other", "args": []}]}]))
+    yield from (other("no json"), other("[" * 100_000), other("\xff"))
+    yield other(content_type="application/x-python-serialize")
+    yield other(application_headers={})
+    for changes in (
+        {"task": "other"},
+        {"task": 5},
+        {"task": ["datahub.run"]},
+        {"id": None},
+        {"id": {"a": 1}},
+        {"compression": "unknown"},
+    ):
+        yield other(application_headers={**headers, **changes})
+    nothing = {name: value for name, value in headers.items() if name not in {"task", "id"}}
+    yield other(application_headers={**nothing, "task": "other"})
+    yield other(application_headers={**nothing, "task": headers["task"]})
+
+
+HEADERS: Sequence[Mapping[str, object]] = (
+    {"eta": "2099-01-01T00:00:00+00:00"},
+    {"eta": 5},
+    {"expires": "2001-01-01T00:00:00+00:00"},
+    {"retries": "x", "timelimit": "x"},
+    {"stamped_headers": 5, "stamps": 7},
+    {"ignore_result": False, "shadow": 5, "group": 5, "origin": 5},
+)
+"""What Celery acts on, or cannot bear, and nobody has asked it for."""
+
+
+def test_messages_that_are_not_ours_hinder_nobody(
+    rabbitmq: RabbitMQ,
+    machine: Callable[..., Process],
+    publish: Publish,
+    new_queue: Callable[[], str],
+) -> None:
+    queue = new_queue()
+    assert publish(queue, "s-ours", 0)
+    with queues_of(rabbitmq.url()) as queues:
+        (ours,) = queues.take_all(queue)
+        for stranger in strangers(ours):
+            queues.publish(queue, stranger)
+        for changes in HEADERS:
+            headers = {**ours.properties["application_headers"], **changes}
+            whole = {**ours.properties, "application_headers": headers}
+            queues.publish(queue, amqp.Message(ours.body, **whole))
+        assert publish(queue, "s-last", 0)
+        with machine("one", [queue]) as one:
+            until(lambda: "s-last" in one.has("ended"), "what comes after them is run")
+            assert one.stop() == 0
+        assert one.has("ended") == [*("s-ours" for _ in HEADERS), "s-last"]
+        assert queues.depth(queue) == 0
 
 
 def are_on_disk(rabbitmq: RabbitMQ, queues: Sequence[str]) -> bool:
