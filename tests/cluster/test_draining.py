@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.conftest import Figure
+from tests.cluster.conftest import Figure, MakeCluster
 from tests.cluster.processes import until
+from tests.cluster.rabbitmq import RabbitMQ
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -84,3 +86,20 @@ def test_a_second_signal_ends_it_at_once(cluster: Cluster) -> None:
     go.touch()
     cluster.ledger.wait_for_end([subtask])
     assert cluster.ledger.wrongs([subtask]) == []
+
+
+def test_it_ends_while_the_broker_hangs(make_cluster: MakeCluster, own_broker: RabbitMQ) -> None:
+    nodes = make_cluster(url=own_broker.url()).workers("one two", "Work")
+    os.killpg(own_broker.pid, signal.SIGSTOP)
+    patient, hurried = nodes
+    patient.process.send_signal(signal.SIGTERM)
+
+    def has_ended() -> bool:
+        hurried.process.send_signal(signal.SIGTERM)
+        return hurried.process.poll() is not None
+
+    until(has_ended, "it ends when it is told so again")
+    assert hurried.end() == 0
+    assert hurried.found("the broker is told no more")
+    assert patient.end(seconds=30) == 0
+    assert patient.found("the broker does not answer")

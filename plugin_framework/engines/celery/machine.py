@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -106,7 +107,11 @@ class Machine(WorkController):
             self.consumer.call_soon(self.turns.settle)
 
     def end(self) -> None:
-        """Let ``start`` return, once the broker has been sent all acknowledgements."""
+        """Let ``start`` return, once the broker has been sent all acknowledgements.
+
+        Where the broker hangs it may not: it is asked to close the connection.
+        """
+        deadline = time.monotonic() + FLUSH_SECONDS
         self.unacknowledged.wait_for_none(FLUSH_SECONDS)
         # The loop does what it finds at a time in any order: what it was asked for before is done
         # when it finds something a second time, and not the first.
@@ -114,6 +119,6 @@ class Machine(WorkController):
             if self.consumer.connection is not None:
                 found = threading.Event()
                 self.consumer.call_soon(found.set)
-                found.wait(FLUSH_SECONDS)
+                found.wait(deadline - time.monotonic())
         state.should_stop = os.EX_OK
         self.consumer.call_soon(threading.Event().set)  # wakes it

@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from amqp.exceptions import PreconditionFailed
 from celery.exceptions import Reject
@@ -17,7 +17,7 @@ from celery.exceptions import Reject
 from plugin_framework.engines.celery.app import make_app
 from plugin_framework.engines.celery.broker import Broker
 from plugin_framework.engines.celery.consumer_timeout import learn, timeout_in
-from plugin_framework.engines.celery.machine import Machine
+from plugin_framework.engines.celery.machine import FLUSH_SECONDS, Machine
 from plugin_framework.engines.celery.publisher import Outgoing, Publisher
 from plugin_framework.engines.celery.queues import queue_of
 from plugin_framework.engines.celery.starting import (
@@ -100,6 +100,7 @@ class _Worker:
         self._node = node
         self._queues = queues
         self._told_to_end = False
+        self._drained, self._ended = threading.Event(), threading.Event()
         app = make_app(node.settings, [queue_of(each) for each in queues.values()], name=node.name)
         self._publisher = Publisher(broker, app, f"{node.name} gives back")
         self._machine = Machine(
@@ -118,6 +119,7 @@ class _Worker:
         """Run messages until a signal comes, and what runs has ended or was given back."""
         with _signals(self._on_signal), closing(self._publisher):
             self._machine.start()
+        self._ended.set()
         return self._machine.exitcode or os.EX_OK
 
     def _say_ready(self) -> None:
@@ -184,6 +186,8 @@ class _Worker:
 
     def _on_signal(self, number: int) -> None:
         if self._told_to_end:
+            if self._drained.is_set():
+                self._leave("the broker is told no more")
             self._node.hurry(number)
             return
         self._told_to_end = True
@@ -194,10 +198,17 @@ class _Worker:
     def _drain(self, number: int) -> None:
         self._machine.stop_consuming()
         if not self._node.drain(number):
-            log.warning("subtasks that have not ended go on elsewhere")
-            logging.shutdown()
-            os._exit(os.EX_OK)  # their threads would keep the process
+            self._leave("subtasks that have not ended go on elsewhere")
+        self._drained.set()
         self._machine.end()
+        if not self._ended.wait(FLUSH_SECONDS):
+            self._leave("the broker does not answer, and is not waited for")
+
+    def _leave(self, why: str) -> NoReturn:
+        """End the process, whatever its threads wait for."""
+        log.warning("%s", why)
+        logging.shutdown()
+        os._exit(self._machine.exitcode or os.EX_OK)
 
 
 @contextmanager
