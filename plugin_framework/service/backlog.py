@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 from plugin_framework.errors import JournalError
 from plugin_framework.journal.queue import Accepted, Changes, Ended, Ending, Queue
@@ -114,8 +114,11 @@ class Backlog:
         counted = {"waiting": 0, "running": 0, "paused": 0}
         with self._changed:
             for entry in self._entries.values():
-                begun = "paused" if entry.wanted is PAUSED else "running"
-                counted[begun if entry.state == "running" else "waiting"] += 1
+                was_taken = entry.state == "running" or (entry.elsewhere and entry.attempts)
+                if was_taken and entry.wanted is PAUSED:
+                    counted["paused"] += 1
+                else:
+                    counted["running" if entry.state == "running" else "waiting"] += 1
         return counted
 
     # For those who run
@@ -200,11 +203,10 @@ class Backlog:
         """A subtask that is not over."""
         return self._entries.get(subtask_id)
 
-    def handed(self, plugin: str) -> list[Entry]:
-        """Those of a plugin that were handed over, and that no node is seen to run."""
+    def all_in(self, state: Literal["handed", "running"]) -> list[Entry]:
+        """Those that no node is seen to run, or that one is."""
         with self._changed:
-            entries = self._entries.values()
-            return [one for one in entries if one.plugin == plugin and one.state == "handed"]
+            return [one for one in self._entries.values() if one.state == state]
 
     def longest_waiting(self) -> dict[str, float]:
         """Since when the first of each plugin's subtasks waits that do, in Unix seconds."""
@@ -241,6 +243,7 @@ class Backlog:
                 found.accepted,
                 TaskStatus(found.wanted),
                 attempts=found.attempts,
+                elsewhere=self._told is not None,
             )
             if not self._turns.serves(found.plugin):
                 log.warning(
@@ -366,7 +369,13 @@ class Backlog:
         if len(self._entries) + len(fresh) >= self._limit:
             return "known" if ending else "busy"
         self._place += 1
-        fresh[subtask_id] = Entry(subtask_id, submission.plugin, self._place, time.time())
+        fresh[subtask_id] = Entry(
+            subtask_id,
+            submission.plugin,
+            self._place,
+            time.time(),
+            elsewhere=self._told is not None,
+        )
         written.added.append(
             Accepted(
                 self._place,

@@ -192,7 +192,9 @@ class RemoteDispatcher:
         ]
         if not ready:
             self._closing.wait(LEAVING_SECONDS)
-        for subtask_id in store.open(self._service, ready) - self._watch.repeated:
+        again = self._watch.repeated.intersection(ready)
+        put_by = self._watch.put_by.intersection(ready)
+        for subtask_id in store.open(self._service, ready) - again - put_by:
             del left[subtask_id]
         batch = [
             Handed(
@@ -215,18 +217,18 @@ class RemoteDispatcher:
                 self._refuse(left, one, error)
             else:
                 self._refusals.pop(one.plugin, None)
-        self._note(left, given)
+        self._note(left, given, again.intersection(one.subtask_id for one in given))
 
-    def _note(self, left: dict[str, Entry], given: Sequence[Handed]) -> None:
-        again = {one.subtask_id for one in given} & self._watch.repeated
-        self._watch.repeated -= again
+    def _note(self, left: dict[str, Entry], given: Sequence[Handed], again: set[str]) -> None:
+        """Count and tell what was ``given``, and which of that ``again``."""
+        now = time.monotonic()
         self._counted = replace(
             self._counted,
             handed_over=self._counted.handed_over + len(given) - len(again),
             published_again=self._counted.published_again + len(again),
         )
         for one in given:
-            del left[one.subtask_id]
+            self._watch.is_given(left.pop(one.subtask_id), now)
         if again:
             some = ", ".join(sorted(again)[:MOST_NAMED]) + (", ..." * (len(again) > MOST_NAMED))
             log.warning("handed over once more, for no node seems to have it: %s", some)

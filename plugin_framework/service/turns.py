@@ -20,7 +20,11 @@ class Entry:
     """A subtask that is not over. ``wanted`` is what was last asked of it: 1, 2 or 4.
 
     ``since`` is when it was accepted, in Unix seconds, and ``attempts`` how often it has begun. One
-    that was handed to an engine is ``handed`` until a node is seen to run it.
+    that was handed to an engine is ``handed`` until a node is seen to run it. ``elsewhere``: its
+    attempts are made by nodes, and none of them keeps one that is paused before it has begun.
+
+    ``first_given`` and ``last_given`` are when a message for it was put into the engine's queue,
+    by ``time.monotonic()``; 0 where that is not known.
     """
 
     subtask_id: str
@@ -31,6 +35,9 @@ class Entry:
     attempts: int = 0
     state: Literal["waiting", "handed", "running", "ending"] = "waiting"
     run: Controlled | None = None
+    elsewhere: bool = False
+    first_given: float = 0.0
+    last_given: float = 0.0
 
     @property
     def may_start(self) -> bool:
@@ -41,8 +48,11 @@ class Entry:
     def is_held(self) -> bool:
         """Whether it is not to begin.
 
-        A pause holds what has not begun; what has begun waits at its next checkpoint, alive.
+        A pause holds what has not begun; what has begun waits at its next checkpoint, alive. Of
+        what runs elsewhere, only a node that has it can keep it alive.
         """
+        if self.elsewhere and self.wanted is PAUSED:
+            return True
         return self.wanted is not RUNNING and not self.attempts
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,9 +46,10 @@ class Repeats:
         """There was a sign of life."""
         self._due.pop(subtask_id, None)
 
-    def clear(self) -> None:
-        """All are alive."""
-        self._due.clear()
+    def forget_all_but(self, subtask_ids: Collection[str]) -> None:
+        """There was a sign of life of all others."""
+        for subtask_id in self._due.keys() - subtask_ids:
+            del self._due[subtask_id]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,10 @@ class Watch:
     each that has ended, and whether Datahub knows.
 
     Attributes:
-        repeated: subtasks to be published though the engine was given them before.
+        repeated: subtasks to be published though the engine was given them before, for no node
+            seems to have them.
+        put_by: those that a node gave back and that are paused. There may be no message of them,
+            so they are published once they go on.
     """
 
     def __init__(
@@ -88,8 +93,10 @@ class Watch:
         self._seen: dict[str, _Seen] = {}
         self._leaving: dict[str, Future[None]] = {}
         self._silent = Repeats(self._patience)
-        self._missing: dict[str, Repeats] = {}
+        self._missing = Repeats(self._patience)
+        self._reached: dict[str, float] = {}
         self.repeated: set[str] = set()
+        self.put_by: set[str] = set()
 
     def look(self, store: LeaseStore) -> None:
         """Look once.
@@ -99,20 +106,27 @@ class Watch:
         """
         try:
             self._take_endings(store)
+            asked_at = time.monotonic()
             held = store.held(self._service)
         except StoreUnreachableError:
-            self._seen.clear()  # nobody could give a sign of life
+            # Nobody could give a sign of life, or take anything.
+            self._seen.clear()
+            self._missing.forget_all_but(())
             raise
-        now = time.monotonic()
-        notes = [*self._look_at_leases(held, now)]
-        for plugin, depth in self._depths().items():
-            self._look_for_missing(plugin, depth, now)
+        notes = [*self._look_at_leases(held, asked_at)]
+        self._look_for_missing(time.monotonic())
         with suppress(JournalError):  # they are for people, and who writes says so
             self._kept.note(notes)
 
     def is_leaving(self, subtask_id: str) -> bool:
         """Whether the store still has an ending that is gone from here: of a life before."""
         return subtask_id in self._leaving
+
+    def is_given(self, entry: Entry, now: float) -> None:
+        """The engine has a message for it."""
+        self._is_alive(entry.subtask_id)
+        entry.first_given = entry.first_given or now
+        entry.last_given = now
 
     # What has ended
 
@@ -128,7 +142,7 @@ class Watch:
         entry = self._backlog.find(subtask_id)
         if entry is None:
             return False
-        self.repeated.discard(subtask_id)
+        self._is_alive(subtask_id)
         self._leaving[subtask_id] = self._remove(entry, ending)
         status = TaskStatus(ending.status)
         node, attempt = ending.outcome.get("node"), ending.outcome.get("attempt")
@@ -160,44 +174,86 @@ class Watch:
 
     # What goes on
 
-    def _look_at_leases(self, held: Mapping[str, Sight], now: float) -> Iterator[Note]:
+    def _look_at_leases(self, held: Mapping[str, Sight], asked_at: float) -> Iterator[Note]:
         for subtask_id in self._seen.keys() - held.keys():
             del self._seen[subtask_id]
             self._silent.forget(subtask_id)
+        yield from self._look_for_forgotten(held)
         for subtask_id, sight in held.items():
             entry = self._backlog.find(subtask_id)
             if entry is not None and subtask_id not in self._leaving:
-                yield from self._look_at(entry, sight, now)
+                yield from self._look_at(entry, sight, asked_at)
 
-    def _look_at(self, entry: Entry, sight: Sight, now: float) -> Iterator[Note]:
-        seen = self._seen.get(entry.subtask_id)
-        if seen is not None and seen.sight == sight:
-            if sight.held and self._silent.due(entry.subtask_id, now, seen.at):
-                self._publish_again(entry)
-            return
-        self._seen[entry.subtask_id] = _Seen(sight, now)
-        self._silent.forget(entry.subtask_id)
-        if not sight.held:
-            if seen is not None and seen.sight.held:
+    def _look_for_forgotten(self, held: Mapping[str, Sight]) -> Iterator[Note]:
+        """What runs has a lease: where it has none, the node gave it back or the store lost it."""
+        for entry in self._backlog.all_in("running"):
+            sight = held.get(entry.subtask_id)
+            if (sight is None or not sight.held) and entry.subtask_id not in self._leaving:
                 entry.state = "handed"
-                yield Note(entry.subtask_id, "given back", sight.number)
-            return
+                if sight is not None:
+                    yield Note(entry.subtask_id, "given back", sight.number)
+
+    def _look_at(self, entry: Entry, sight: Sight, asked_at: float) -> Iterator[Note]:
+        seen = self._seen.get(entry.subtask_id)
+        is_new = seen is None or seen.sight != sight
+        if is_new:
+            self._seen[entry.subtask_id] = _Seen(sight, time.monotonic())
+            self._silent.forget(entry.subtask_id)
+        if not sight.held:
+            self._look_at_free(entry, sight, is_new=is_new)
+        elif is_new:
+            yield from self._look_at_taken(entry, sight, is_first=seen is None)
+        elif seen and self._silent.due(entry.subtask_id, asked_at, seen.at):
+            self._publish_again(entry)
+
+    def _look_at_free(self, entry: Entry, sight: Sight, *, is_new: bool) -> None:
+        if is_new:
+            entry.last_given = time.monotonic()  # a node may have put it back into the queue
+        if entry.wanted is TaskStatus.PAUSED and entry.subtask_id not in self.put_by:
+            entry.attempts = max(entry.attempts, sight.number)
+            self.put_by.add(entry.subtask_id)
+            self._backlog.give_back([entry])
+
+    def _look_at_taken(self, entry: Entry, sight: Sight, *, is_first: bool) -> Iterator[Note]:
+        self._is_alive(entry.subtask_id)
         entry.state = "running"
         begun, entry.attempts = sight.number > entry.attempts, sight.number
         if begun:
+            reached = self._reached.get(entry.plugin, 0.0)
+            self._reached[entry.plugin] = max(reached, entry.first_given)
             yield Note(entry.subtask_id, "taken", sight.number, sight.node)
-        if (begun or seen is None) and entry.wanted is not TaskStatus.RUNNING:
+        if (begun or is_first) and entry.wanted is not TaskStatus.RUNNING:
             self._tell(entry)
 
-    def _look_for_missing(self, plugin: str, depth: int | None, now: float) -> None:
-        """Where the engine has nothing that waits, what it was given should be running."""
-        if depth != 0:
-            self._missing.pop(plugin, None)
-            return
-        repeats = self._missing.setdefault(plugin, Repeats(self._patience))
-        for entry in self._backlog.handed(plugin):
-            if repeats.due(entry.subtask_id, now, now):
+    def _is_alive(self, subtask_id: str) -> None:
+        self.repeated.discard(subtask_id)
+        self.put_by.discard(subtask_id)
+
+    # What is lost
+
+    def _look_for_missing(self, now: float) -> None:
+        """Of what was handed over and no node has, the engine should have a message."""
+        handed = self._backlog.all_in("handed")
+        counts = Counter(entry.plugin for entry in handed)
+        missed = dict[str, Entry]()
+        for entry in handed:
+            depth = self._depths().get(entry.plugin)
+            if depth is None or entry.wanted is TaskStatus.PAUSED:
+                continue
+            # A worker may have put a message back, behind all others: then none is too few.
+            if depth == 0 or (depth < counts[entry.plugin] and self._is_overtaken(entry)):
+                missed[entry.subtask_id] = entry
+        self._missing.forget_all_but(missed.keys())
+        for subtask_id, entry in missed.items():
+            if self._missing.due(subtask_id, now, now):
                 self._publish_again(entry)
+
+    def _is_overtaken(self, entry: Entry) -> bool:
+        """Whether something was taken that came into the queue after the last message for it.
+
+        That one's first message counts, for whichever of its messages was the one that was taken.
+        """
+        return entry.last_given < self._reached.get(entry.plugin, 0.0)
 
     def _publish_again(self, entry: Entry) -> None:
         self.repeated.add(entry.subtask_id)
