@@ -135,8 +135,9 @@ def settings_page() -> Iterator[str]:
         for row in describe_settings()
     ]
     yield table(("variable", "default", "expected", "meaning"), rows)
-    yield "\n¹ A secret: never shown, and not in the environment of the plugin's process.\n"
-    yield "² Read and checked, but without effect in this release."
+    yield "\n¹ A secret: never shown, and not in the environment of the plugin's process."
+    if not all(is_used(row.variable) for row in describe_settings()):
+        yield "\n² Read and checked, but without effect in this release."
 
 
 def _marks(variable: str) -> str:

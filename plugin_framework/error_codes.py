@@ -210,10 +210,7 @@ class Code(StrEnum):
     )
     LEASE_LOST = "DH-611", "Nothing is wrong with the subtask: another node goes on with it."
     NODES_DIFFER = "DH-612", "Install the same versions on all nodes, and restart the others."
-    EXTRA_MISSING = (
-        "DH-613",
-        "Install what the line names, such as datahub-plugin-framework[celery].",
-    )
+    EXTRA_MISSING = "DH-613", "Install the extra that the line names."
     CLOCK_OFF = "DH-614", "Synchronise the machine's clock with the others': see timedatectl."
     UNEXPECTED = (
         "DH-900",

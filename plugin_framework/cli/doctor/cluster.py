@@ -168,8 +168,7 @@ class _Cluster:
                 yield _wrong(error)
                 continue
             if isinstance(problem, Problem):  # else they are at work, at the most
-                level: Level = "warn" if problem.code == Code.NO_WORKER else "fail"
-                yield level, problem, problem.code.remedy, problem.code
+                yield "warn", problem, problem.code.remedy, problem.code  # one may yet come
 
     def _plugins(self, case: Case) -> Sequence[plugins.Imported]:
         if self._served is None:

@@ -173,6 +173,8 @@ def _row(
         shown = MASK
     else:
         shown = _text(value) or info.default
+    if not places and info.variable == variable_of("on_shutdown") and settings.engine == "celery":
+        shown += " (a worker: leave)"
     source, *others = places or ["default"]
     return Row(info.variable, shown, source, tuple(others), info.secret, is_wrong)
 

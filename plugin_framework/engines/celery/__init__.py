@@ -10,6 +10,6 @@ from plugin_framework.errors import ClusterConfigurationError, Code
 
 if find_spec("celery") is None:
     raise ClusterConfigurationError(
-        "engine celery: Celery is not installed: pip install datahub-plugin-framework[celery]",
+        "engine celery: Celery is not installed: pip install 'datahub-plugin-framework[celery]'",
         code=Code.EXTRA_MISSING,
     )

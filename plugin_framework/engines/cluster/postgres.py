@@ -264,4 +264,6 @@ def _unreachable(error: psycopg.Error) -> StoreUnreachableError:
 
 
 def _advice(error: psycopg.Error) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """The first line, without the hints that follow."""
+    first = str(error).strip().partition("\n")[0]
+    return " ".join(first.split()) or type(error).__name__

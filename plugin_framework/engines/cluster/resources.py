@@ -21,6 +21,7 @@ GIB = 1024**3
 _LIMIT_OF_CONTAINER = Path("/sys/fs/cgroup/memory.max")
 _KINDS = ("cpus", "gpus", "memory")
 _MOST = 10**6
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _SIZE: TypeAdapter[int] = TypeAdapter(ByteSize)
 
 
@@ -113,8 +114,13 @@ def size_of(given: object) -> int:
 def _written(cpus: float, gpus: int, memory: int) -> str:
     parts = [f"{cpus:g} CPU{'' if cpus == 1 else 's'}" if cpus else ""]
     parts.append(f"{gpus} GPU{'' if gpus == 1 else 's'}" if gpus else "")
-    parts.append(f"{memory / GIB:.3g} GiB of memory" if memory else "")
+    parts.append(f"{_size_in_words(memory)} of memory" if memory else "")
     return ", ".join(filter(None, parts))
+
+
+def _size_in_words(size: int) -> str:
+    power = min(max(size.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
+    return f"{size / 1024**power:.4g} {_UNITS[power]}"
 
 
 def _problem(key: str, value: object) -> str | None:

@@ -104,5 +104,21 @@ def test_a_machine_offers_what_it_has_unless_it_is_told() -> None:
 def test_they_are_written_for_people() -> None:
     assert str(Needs(4, 1, 32 * GIB)) == "4 CPUs, 1 GPU, 32 GiB of memory"
     assert str(Needs()) == "nothing in particular"
-    assert described(Offer(1, 2, GIB // 2)) == "1 CPU, 2 GPUs, 0.5 GiB of memory"
+    assert described(Offer(1, 2, GIB // 2)) == "1 CPU, 2 GPUs, 512 MiB of memory"
     assert described(Offer(0, 0, 0)) == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("size", "written"),
+    [
+        (1000, "1000 B"),
+        (1536, "1.5 KiB"),
+        (31 * GIB + GIB // 4, "31.25 GiB"),
+        (1000 * GIB, "1000 GiB"),
+        (1024 * GIB - 1, "1024 GiB"),
+        (1024 * GIB, "1 TiB"),
+        (3 * 1024**3 * GIB, "3 EiB"),
+    ],
+)
+def test_memory_is_written_in_its_own_unit(size: int, written: str) -> None:
+    assert str(Needs(memory=size)) == f"{written} of memory"
