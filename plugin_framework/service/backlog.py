@@ -33,6 +33,7 @@ from plugin_framework.service.changes import (
     Remove,
     Submission,
 )
+from plugin_framework.service.sent_again import SentAgain
 from plugin_framework.service.turns import Entry, Turns
 
 log: logging.Logger = logging.getLogger("datahub.service")
@@ -57,6 +58,7 @@ class Backlog:
     Attributes:
         draining: nothing more is accepted or started.
         problem: why the last write failed, if it did.
+        sent_again: what is begun anew when it is over, but for what only repeats a call.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Backlog:
         self._tidy_at = 0.0
         self.draining: bool = False
         self.problem: JournalError | None = None
+        self.sent_again: SentAgain = SentAgain()
         self._load()
         self._writer = threading.Thread(target=self._write, daemon=True, name="backlog")
         self._writer.start()
@@ -208,6 +211,11 @@ class Backlog:
         with self._changed:
             return [one for one in self._entries.values() if one.state == state]
 
+    def is_repeat(self, submission: Submission) -> None:
+        """It was sent again before it had ended, so there is nothing to begin anew."""
+        if self.sent_again.is_repeat(submission):
+            self._compare(submission)
+
     def longest_waiting(self) -> dict[str, float]:
         """Since when the first of each plugin's subtasks waits that do, in Unix seconds."""
         oldest: dict[str, float] = {}
@@ -309,8 +317,15 @@ class Backlog:
         if any(one.fate == "pending" for one in written.ended):
             self._on_ended()
         for change in changes:
-            if isinstance(change, Add) and change.reply.result() == "known":
-                self._compare(change.submission)
+            self._after(change)
+
+    def _after(self, change: Change) -> None:
+        if isinstance(change, Remove):
+            self.sent_again.forget(change.subtask_id)
+        if not isinstance(change, Add) or change.reply.result() != "known":
+            return
+        if change.submission.subtask_id not in self.sent_again:
+            self._compare(change.submission)
 
     def _compare(self, repeat: Submission) -> None:
         """Say so where a subtask is sent again, and with another config."""
@@ -344,6 +359,11 @@ class Backlog:
                 answers.append((change.reply, None))
         added = [change for change in changes if isinstance(change, Add)]
         ended = self._kept.endings([one.submission.subtask_id for one in added]) if added else {}
+        # Of these Datahub knows that they are over.
+        told = [one.subtask_id for one in written.ended if one.fate != "pending"]
+        over = [*told, *(one for one, _ in written.dropped), *written.removed]
+        for submission in self.sent_again.of(over):
+            self._accept(submission, written, fresh)
         for change in added:
             if change.submission.call is not None:
                 written.calls.append(change.submission.call)
@@ -363,11 +383,18 @@ class Backlog:
         # One that Datahub knows to have ended may have been created anew: its run asks.
         is_known = ending is not None and not ending.delivered
         if subtask_id in self._entries or subtask_id in fresh or is_known:
+            if self._told is not None and subtask_id in self._entries:
+                self.sent_again.add(submission)
             return "known"
         if self.draining:
             return "known" if ending else "draining"
         if len(self._entries) + len(fresh) >= self._limit:
             return "known" if ending else "busy"
+        self._accept(submission, written, fresh)
+        return "accepted"
+
+    def _accept(self, submission: Submission, written: Changes, fresh: dict[str, Entry]) -> None:
+        subtask_id = submission.subtask_id
         self._place += 1
         fresh[subtask_id] = Entry(
             subtask_id,
@@ -385,7 +412,6 @@ class Backlog:
                 submission.config,
             )
         )
-        return "accepted"
 
     def _plan_follow(self, change: Follow, written: Changes) -> None:
         entry = self._entries.get(change.subtask_id)

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from plugin_framework.engines.cluster.records import Ending
 from plugin_framework.engines.cluster.resources import Needs
-from plugin_framework.engines.cluster.store import LeaseStore, open_store
+from plugin_framework.engines.cluster.store import LeaseStore, demand_client, open_store
 from plugin_framework.engines.local import LocalEngine
 from plugin_framework.engines.remote import Handed, RemoteEngine
 from plugin_framework.errors import (
@@ -319,22 +319,21 @@ def remote_dispatcher(
     """The dispatcher for the engine that the settings name, whose plugins are imported here too.
 
     Raises:
-        ConfigurationError: a plugin's ``resources`` are none.
+        ConfigurationError: a plugin's ``resources`` are none, or a library is missing, which does
+            not come while the service runs.
     """
+    from plugin_framework.engines.celery.engine import CeleryEngine  # noqa: PLC0415 - an extra
+
+    demand_client(settings)
     journal = next(iter(engines.values())).journal
     needs = {name: Needs.of(engine.resources, name) for name, engine in engines.items()}
-
-    def make_engine() -> RemoteEngine:
-        from plugin_framework.engines.celery.engine import CeleryEngine  # noqa: PLC0415 - an extra
-
-        return CeleryEngine(settings, needs)
 
     return RemoteDispatcher(
         backlog,
         journal.queue,
         needs,
         Late(lambda: open_store(settings, journal)),
-        Late(make_engine),
+        Late(lambda: CeleryEngine(settings, needs)),
         commands=commands,
         service=service,
         lease_seconds=settings.lease_seconds,

@@ -105,6 +105,7 @@ class Watch:
             StoreUnreachableError: there is nothing to be seen.
         """
         try:
+            self._look_for_new_lives(store)
             self._take_endings(store)
             asked_at = time.monotonic()
             held = store.held(self._service)
@@ -129,6 +130,12 @@ class Watch:
         entry.last_given = now
 
     # What has ended
+
+    def _look_for_new_lives(self, store: LeaseStore) -> None:
+        """Forget calls that only repeat others: Datahub creates anew only what has ended."""
+        for submission in self._backlog.sent_again.all():
+            if store.ending(submission.subtask_id) is None:
+                self._backlog.is_repeat(submission)
 
     def _take_endings(self, store: LeaseStore) -> None:
         while found := [one for one in store.ended(self._service) if one[0] not in self._leaving]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +26,7 @@ from plugin_framework.journal.journal import Journal
 from plugin_framework.protocol.client import status_report
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.service.backlog import Backlog
-from plugin_framework.service.changes import Submission
+from plugin_framework.service.changes import Addition, Submission
 from plugin_framework.service.late import Late
 from plugin_framework.service.remote_dispatcher import RemoteDispatcher
 from plugin_framework.service.turns import Entry
@@ -146,6 +147,10 @@ class Remote:
         replies = [self.backlog.add(Submission(one, None, plugin, config, None)) for one in names]
         assert {reply.result(DEADLINE) for reply in replies} == {"accepted"}
 
+    def send(self, name: str, config: str) -> Addition:
+        """Have the service accept one that it may know."""
+        return self.backlog.add(Submission(name, None, "p", config, None)).result(DEADLINE)
+
     def manage(self, name: str, status: TaskStatus) -> None:
         self.backlog.manage(name, status, plugin=None, call=None).result(DEADLINE)
 
@@ -204,3 +209,21 @@ def record_of(remote: Remote, name: str) -> dict[str, Any]:
     record = remote.journal.records.find(name)
     assert record is not None
     return asdict(record)
+
+
+@contextmanager
+def beating(remote: Remote, *leases: Lease) -> Iterator[None]:
+    """Renew leases as their holder does."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(0.02):
+            remote.store.renew(leases)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from plugin_framework.engines.cluster.journal_store import JournalStore
-from plugin_framework.engines.cluster.records import Ending, Lease, Sight
+from plugin_framework.engines.cluster.records import Ending
 from plugin_framework.engines.cluster.resources import Needs
 from plugin_framework.errors import ClusterConfigurationError, Code, ConfigurationError
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.service import remote_dispatcher
-from plugin_framework.service.watch import Repeats
-from tests.service.remote import DEADLINE, LEASE_SECONDS, Remote, record_of, until
+from tests.service.remote import DEADLINE, LEASE_SECONDS, Remote, beating, record_of, until
 
 RUNNING, PAUSED, CANCELLED = TaskStatus.RUNNING, TaskStatus.PAUSED, TaskStatus.CANCELLED
 COMPLETED = TaskStatus.COMPLETED
@@ -36,22 +32,20 @@ def remote(tmp_path: Path) -> Iterator[Remote]:
         yield running
 
 
-@contextmanager
-def beating(remote: Remote, *leases: Lease) -> Iterator[None]:
-    """Renew leases as their holder does."""
-    over = threading.Event()
+def hold_looks(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> tuple[threading.Event, threading.Event]:
+    """Have the service look at no endings until the first is set; the second: it wants to."""
+    ended, may_look, looking = remote.store.ended, threading.Event(), threading.Event()
 
-    def beat() -> None:
-        while not over.wait(0.02):
-            remote.store.renew(leases)
+    def late(service: str) -> list[tuple[str, Ending]]:
+        found = [] if may_look.is_set() else ended(service)
+        looking.set()
+        assert may_look.wait(DEADLINE)
+        return found or ended(service)
 
-    thread = threading.Thread(target=beat)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    monkeypatch.setattr(remote.store, "ended", late)
+    return may_look, looking
 
 
 def test_what_is_accepted_is_handed_over_and_its_end_is_seen(remote: Remote) -> None:
@@ -295,6 +289,37 @@ def test_what_datahub_has_created_anew_is_handed_over_anew(remote: Remote) -> No
     assert (record["status"], record["attempts"]) == (TaskStatus.FAILED, 2)
 
 
+def test_what_is_created_anew_before_its_end_is_seen_is_handed_over_anew(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.create("s")
+    remote.engine.message()
+    lease = remote.acquire("s")
+    with beating(remote, lease):
+        until(lambda: remote.state("s") == "running")
+        may_look, looking = hold_looks(remote, monkeypatch)
+        assert looking.wait(DEADLINE)
+        remote.end(lease)
+        assert remote.send("s", '{"anew": 1}') == "known"
+        may_look.set()
+    assert remote.engine.message().config == '{"anew": 1}'
+    remote.end(remote.acquire("s", "node-2"))
+    remote.gone("s")
+    assert remote.over == [(COMPLETED, True)] * 2
+
+
+def test_what_is_sent_twice_is_run_once(remote: Remote, caplog: pytest.LogCaptureFixture) -> None:
+    remote.create("s")
+    remote.engine.message()
+    assert remote.send("s", '{"other": 1}') == "known"
+    until(lambda: "with another config, which is ignored" in caplog.text)
+    lease = remote.acquire("s")
+    remote.end(lease)
+    remote.gone("s")
+    remote.create("t")
+    assert remote.engine.message().subtask_id == "t"
+
+
 def test_what_datahub_refused_to_start_is_dropped_and_stays_known(remote: Remote) -> None:
     remote.create("s")
     remote.engine.message()
@@ -315,150 +340,3 @@ def test_nothing_is_accepted_once_it_ends(tmp_path: Path) -> None:
         until(lambda: remote.state("s") == "running")
     assert remote.engine.closed
     assert lease.number == 1  # it goes on without us
-
-
-def test_what_the_store_forgot_is_published_again(remote: Remote) -> None:
-    remote.create("s")
-    remote.engine.message()
-    remote.acquire("s")
-    until(lambda: remote.state("s") == "running")
-    remote.store.forget("s")
-    assert remote.engine.message().subtask_id == "s"
-    remote.end(remote.acquire("s", "node-2"))
-    remote.gone("s")
-
-
-def test_what_is_given_back_while_the_store_is_away_is_not_lost(remote: Remote) -> None:
-    remote.create("s")
-    remote.engine.message()
-    lease = remote.acquire("s")
-    with beating(remote, lease):
-        until(lambda: remote.state("s") == "running")
-    remote.store.down = True
-    until(lambda: remote.dispatcher.outlook().problem == "no store")
-    JournalStore(remote.journal).release(lease)
-    remote.store.down = False
-    until(lambda: remote.state("s") == "handed")
-    assert remote.engine.message().attempt == 2
-
-
-def test_what_a_node_gave_back_for_it_is_paused_is_sent_once_it_goes_on(remote: Remote) -> None:
-    remote.create("paused", "lost")
-    remote.engine.message()
-    remote.engine.message()
-    remote.manage("paused", PAUSED)
-    remote.store.release(remote.acquire("paused"))
-    until(lambda: remote.state("paused") == "waiting")
-    for _ in range(2):  # it would be missed as the other one is
-        assert remote.engine.message().subtask_id == "lost"
-    assert remote.engine.messages.empty()
-    assert remote.backlog.counts()["paused"] == 1
-    with beating(remote, remote.acquire("lost")):
-        until(lambda: remote.state("lost") == "running")
-        remote.manage("paused", RUNNING)
-        again = remote.engine.message()
-        assert (again.subtask_id, again.attempt) == ("paused", 2)
-        remote.end(remote.acquire("paused", "node-2"))
-        remote.gone("paused")
-    kinds = [event.kind for event in remote.journal.timeline.events("paused")]
-    assert "published again" not in kinds
-
-
-def test_what_is_paused_in_the_queue_is_not_missed(remote: Remote) -> None:
-    remote.create("paused", "lost")
-    remote.engine.message()
-    remote.engine.message()
-    remote.manage("paused", PAUSED)
-    for _ in range(2):
-        assert remote.engine.message().subtask_id == "lost"
-    assert remote.engine.messages.empty()
-    assert remote.state("paused") == "handed"
-
-
-def test_what_is_paused_stays_so_in_another_life_of_the_service(tmp_path: Path) -> None:
-    with Remote(tmp_path) as remote:
-        remote.create("s")
-        remote.engine.message()
-        remote.manage("s", PAUSED)
-        remote.store.release(remote.acquire("s"))
-        until(lambda: remote.state("s") == "waiting")
-    with Remote(tmp_path) as remote:
-        remote.create("t")
-        assert remote.engine.message().subtask_id == "t"
-        assert remote.state("s") == "waiting"
-        until(lambda: remote.backlog.counts()["paused"] == 1)
-        with beating(remote, remote.acquire("t")):
-            remote.manage("s", RUNNING)
-            assert remote.engine.message().subtask_id == "s"
-
-
-def test_what_others_have_overtaken_is_published_again(remote: Remote) -> None:
-    remote.create("lost")
-    remote.engine.message()
-    remote.create("taken")
-    until(lambda: remote.engine.messages.qsize() == 1)
-    remote.create("queued")
-    until(lambda: remote.engine.messages.qsize() == 2)
-    assert remote.engine.message().subtask_id == "taken"
-    with beating(remote, remote.acquire("taken")):
-        until(lambda: remote.dispatcher.outlook().published_again == 1)
-    assert [remote.engine.message().subtask_id for _ in range(2)] == ["queued", "lost"]
-
-
-def test_what_was_put_back_behind_others_is_not_missed(remote: Remote) -> None:
-    remote.create("behind")
-    message = remote.engine.message()
-    remote.create("taken")
-    assert remote.engine.message().subtask_id == "taken"
-    remote.engine.messages.put(message)
-    with beating(remote, remote.acquire("taken")):
-        until(lambda: remote.state("taken") == "running")
-        threading.Event().wait(4 * LEASE_SECONDS)
-    assert remote.dispatcher.outlook().published_again == 0
-
-
-def test_what_was_taken_before_is_not_missed_when_it_is_given_back(remote: Remote) -> None:
-    remote.create("s")
-    remote.engine.message()
-    threading.Event().wait(LEASE_SECONDS)  # it is missed, but not for long enough
-    lease = remote.acquire("s")
-    with beating(remote, lease):
-        until(lambda: remote.state("s") == "running")
-        threading.Event().wait(2 * LEASE_SECONDS)
-    released = time.monotonic()
-    remote.store.release(lease)
-    remote.engine.message()
-    assert time.monotonic() - released >= 2 * LEASE_SECONDS
-
-
-def test_a_store_that_answers_late_makes_nobody_look_silent(
-    remote: Remote, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    remote.create("s")
-    remote.engine.message()
-    lease = remote.acquire("s")
-    held, answers = remote.store.held, list[dict[str, Sight]]()
-
-    def late(service: str) -> dict[str, Sight]:
-        answers.append(held(service))
-        if len(answers) != 2:
-            return answers[-1]
-        threading.Event().wait(3 * LEASE_SECONDS)
-        return answers[0]  # so it was when it was asked
-
-    with beating(remote, lease):
-        until(lambda: remote.state("s") == "running")
-        monkeypatch.setattr(remote.store, "held", late)
-        until(lambda: len(answers) > 5)
-        assert remote.dispatcher.outlook().published_again == 0
-
-
-def test_repeats_lie_ever_further_apart() -> None:
-    repeats = Repeats(6.0)
-    due = [now for now in range(100) if repeats.due("s", float(now), 0.0)]
-    assert due == [6, 18, 42, 90]
-    repeats.forget("s")
-    assert not repeats.due("s", 100.0, 100.0)
-    assert repeats.due("s", 106.0, 100.0)
-    repeats.forget_all_but({"t"})
-    assert not repeats.due("s", 200.0, 200.0)
