@@ -212,6 +212,10 @@ class Code(StrEnum):
     NODES_DIFFER = "DH-612", "Install the same versions on all nodes, and restart the others."
     EXTRA_MISSING = "DH-613", "Install the extra that the line names."
     CLOCK_OFF = "DH-614", "Synchronise the machine's clock with the others': see timedatectl."
+    ATTEMPTS_LOST = (
+        "DH-615",
+        "See why the workers ended: in their logs, and in the kernel's if memory ran out.",
+    )
     UNEXPECTED = (
         "DH-900",
         "Report it to the framework's maintainers, with the log and its traceback.",

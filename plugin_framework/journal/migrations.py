@@ -102,6 +102,8 @@ CREATE TABLE leases (
     beats INTEGER NOT NULL DEFAULT 0,
     node TEXT NOT NULL DEFAULT '',
     held INTEGER NOT NULL DEFAULT 0,
+    begun INTEGER NOT NULL DEFAULT 0,
+    losses INTEGER NOT NULL DEFAULT 0,
     state TEXT NOT NULL DEFAULT '{}',
     ending TEXT,
     fate TEXT CHECK (fate IN ('pending', 'delivered', 'refused')),

@@ -54,6 +54,12 @@ from plugin_framework.settings import Settings
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 5.0
 """Seconds before a subtask that could not be begun is given back."""
 
+MANY_LOSSES, MOST_LOSSES = 3, 5
+"""Attempts that were lost in a row: when that is said, and when no other is made.
+
+Nodes die of much, and two in a row may be chance. Each is a node less for all others, though.
+"""
+
 log: logging.Logger = logging.getLogger("datahub.attempt")
 
 
@@ -185,7 +191,19 @@ class _Attempt:
             return self._ended(lease, gate, journal, status, None)
         if status is not None and status.is_final:
             return self._ended_elsewhere(lease, status)
+        if (problem := self._lost_too_often(lease)) is not None:
+            return self._failed(lease, gate, journal, problem)
         return self._run(lease, gate, journal)
+
+    def _lost_too_often(self, lease: Lease) -> Problem | None:
+        if lease.losses < MANY_LOSSES:
+            return None
+        what = f"the last {lease.losses} attempts were lost with the workers that made them"
+        problem = Problem(what, Code.ATTEMPTS_LOST)
+        if lease.losses < MOST_LOSSES:
+            log.warning("subtask %s: %s", self._subtask_id, problem)
+            return None
+        return problem
 
     def _status(self) -> TaskStatus | None:
         """What Datahub has; None if it does not know the subtask, which its start is to show."""
@@ -208,7 +226,7 @@ class _Attempt:
                 make_work_dir=journal.saved.make_work_dir,
                 highest=lambda _file: journal.saved,
                 node=lease.node,
-                taken_over=lease.taken_over,
+                taken_over=lease.losses > 0,
                 place=place,
             ),
         )
@@ -232,16 +250,23 @@ class _Attempt:
         except LeaseLostError:
             raise
         except RejectedError as error:
-            return self._refused(lease, error) if error.by_datahub else self.back(error)
+            return (
+                self._refused(lease, error) if error.by_datahub else self._not_begun(lease, error)
+            )
         except ConfigurationError as error:
             return self._failed(lease, gate, journal, "; ".join(error.problems))
         except (DatahubError, OSError) as error:
-            return self.back(error)
+            return self._not_begun(lease, error)
         except Exception as error:
             log.exception("subtask %s: an internal error", self._subtask_id)
             told = Problem(f"an internal error: {type(error).__name__}", Code.UNEXPECTED)
             return self._failed(lease, gate, journal, told)
         return self._after(lease, journal, outcome)
+
+    def _not_begun(self, lease: Lease, error: Exception) -> Done:
+        with suppress(DatahubError):  # then what was lost before it is forgotten, and no more
+            self._store.set_begun(lease, begun=False)
+        return self.back(error)
 
     def _after(self, lease: Lease, journal: SharedJournal, outcome: TaskOutcome) -> Done:
         if not outcome.status.is_final:  # it is to go on at another start

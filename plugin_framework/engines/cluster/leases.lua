@@ -1,6 +1,7 @@
 -- The leases in Redis: `ARGV[1]` names what is done, and all of it is done at once or not at all.
 --
--- datahub:s:<subtask>      service, handed, number, beats, node, held, state, ending, fate, noticed
+-- datahub:s:<subtask>      service, handed, number, beats, node, held, begun, losses, state, ending,
+--                          fate, noticed
 -- datahub:f:<subtask>      its files: u:<name> the upload, x:<name> its sealed URLs, c:<name> the id
 --                          of the upload that is complete, o:<name> the output, p:<JSON> a part
 -- datahub:taken:<service>  subtasks that were taken and have not ended
@@ -63,7 +64,7 @@ end
 -- All but the number goes.
 local function begin_anew(id)
   call('HSET', key(id), 'held', 0)
-  call('HDEL', key(id), 'handed', 'state', 'ending', 'fate', 'noticed')
+  call('HDEL', key(id), 'handed', 'begun', 'losses', 'state', 'ending', 'fate', 'noticed')
   forget_files(id, true)
 end
 
@@ -101,9 +102,10 @@ function does.acquire(id, node, number, beats, held)
     return false
   end
   call('HINCRBY', key(id), 'number', 1)
-  call('HSET', key(id), 'node', node, 'held', 1)
+  local losses = call('HINCRBY', key(id), 'losses', call('HGET', key(id), 'begun') or 0)
+  call('HSET', key(id), 'node', node, 'held', 1, 'begun', 0)
   list(id)
-  return seen[1] + 1
+  return {seen[1] + 1, losses}
 end
 
 function does.renew(...)
@@ -118,7 +120,13 @@ function does.renew(...)
 end
 
 function does.release(id, number, node)
-  if ours(id, number, node) then call('HSET', key(id), 'held', 0) end
+  if not ours(id, number, node) then return end
+  if call('HGET', key(id), 'begun') == '1' then call('HDEL', key(id), 'losses') end
+  call('HSET', key(id), 'held', 0, 'begun', 0)
+end
+
+function does.set_begun(id, number, node, begun)
+  return ours(id, number, node) and call('HSET', key(id), 'begun', begun)
 end
 
 function does.ending(id)

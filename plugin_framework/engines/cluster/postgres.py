@@ -44,6 +44,8 @@ CREATE TABLE datahub.leases (
     beats BIGINT NOT NULL DEFAULT 0,
     node TEXT NOT NULL DEFAULT '',
     held INTEGER NOT NULL DEFAULT 0,
+    begun INTEGER NOT NULL DEFAULT 0,
+    losses INTEGER NOT NULL DEFAULT 0,
     state TEXT NOT NULL DEFAULT '{}',
     ending TEXT,
     fate TEXT CHECK (fate IN ('pending', 'delivered', 'refused')),

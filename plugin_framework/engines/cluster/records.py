@@ -31,13 +31,14 @@ class Sight:
 class Lease:
     """The right to work on a subtask and to report of it, until another takes it.
 
-    ``number`` is the attempt's. ``taken_over``: the holder before it did not give it back.
+    ``number`` is the attempt's. ``losses`` are the attempts that were lost in a row up to it: they
+    had begun, and neither ended nor were given back.
     """
 
     subtask_id: str
     number: int
     node: str
-    taken_over: bool
+    losses: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,10 +104,10 @@ class RedisStore:
     def acquire(self, subtask_id: str, node: str, *, seen: Sight | None) -> Lease | None:
         """See ``LeaseStore.acquire``."""
         as_seen = seen or _FIRST
-        number = self._run(
+        found = self._run(
             "acquire", subtask_id, node, as_seen.number, as_seen.beats, int(as_seen.held)
         )
-        return Lease(subtask_id, number, node, as_seen.held) if number else None
+        return Lease(subtask_id, found[0], node, found[1]) if found else None
 
     def renew(self, leases: Sequence[Lease]) -> set[str]:
         """See ``LeaseStore.renew``."""
@@ -116,6 +116,10 @@ class RedisStore:
     def release(self, lease: Lease) -> None:
         """See ``LeaseStore.release``."""
         self._run("release", *_of(lease))
+
+    def set_begun(self, lease: Lease, *, begun: bool) -> None:
+        """See ``LeaseStore.set_begun``."""
+        self._fenced("set_begun", lease, str(int(begun)))
 
     def ending(self, subtask_id: str) -> Ending | None:
         """See ``LeaseStore.ending``."""

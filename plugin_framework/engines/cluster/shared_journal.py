@@ -64,7 +64,12 @@ class SharedJournal:
     def start_attempt(
         self, subtask_id: str, *, task_id: str | None, plugin: str, config: Mapping[str, Any]
     ) -> tuple[int, dict[str, Any]]:
-        """The lease's number, and the state that was saved before it, wherever that was."""
+        """The lease's number, and the state that was saved before it, wherever that was.
+
+        Raises:
+            JournalError: the store does not take it that the attempt begins.
+        """
+        self._writes.once(lambda: self._store.set_begun(self._lease, begun=True))
         return self._lease.number, self.saved.state
 
     def forget_attempt(self, subtask_id: str, attempt: int, report_id: int = 0) -> None:

@@ -58,8 +58,8 @@ class SqlStore(ABC):
             as_seen = {"number": seen.number, "beats": seen.beats, "held": int(seen.held)}
             statement, of = sql.ACQUIRE, {**of, **as_seen}
         (rows,) = self._run_all([(statement, of)])
-        taken_over = seen is not None and seen.held
-        return Lease(subtask_id, rows[0][0], node, taken_over) if rows else None
+        number, losses = rows[0] if rows else (0, 0)
+        return Lease(subtask_id, number, node, losses) if rows else None
 
     def renew(self, leases: Sequence[Lease]) -> set[str]:
         """See ``LeaseStore.renew``."""
@@ -72,6 +72,10 @@ class SqlStore(ABC):
     def release(self, lease: Lease) -> None:
         """See ``LeaseStore.release``."""
         self._run_all([(sql.RELEASE, _of(lease))])
+
+    def set_begun(self, lease: Lease, *, begun: bool) -> None:
+        """See ``LeaseStore.set_begun``."""
+        self._fenced(lease, (sql.SET_BEGUN, {"begun": int(begun)}))
 
     def ending(self, subtask_id: str) -> Ending | None:
         """See ``LeaseStore.ending``."""

@@ -39,7 +39,8 @@ DELETE FROM lease_outputs WHERE subtask_id = :subtask_id
     AND EXISTS (SELECT 1 FROM leases WHERE subtask_id = :subtask_id AND noticed = 1)
 """,
     """
-UPDATE leases SET handed = 0, held = 0, state = '{}', ending = NULL, fate = NULL, noticed = 0
+UPDATE leases SET handed = 0, held = 0, begun = 0, losses = 0, state = '{}', ending = NULL,
+    fate = NULL, noticed = 0
 WHERE subtask_id = :subtask_id AND noticed = 1
 """,
 )
@@ -51,16 +52,24 @@ INSERT INTO leases AS l (subtask_id, number, node, held, changed)
 VALUES (:subtask_id, 1, :node, 1, :now)
 ON CONFLICT (subtask_id) DO UPDATE SET number = 1, node = excluded.node, held = 1, changed = :now
 WHERE l.number = 0 AND l.held = 0
-RETURNING number
+RETURNING number, losses
 """
 ACQUIRE = """
-UPDATE leases SET number = number + 1, node = :node, held = 1, changed = :now
+UPDATE leases SET number = number + 1, node = :node, held = 1, losses = losses + begun, begun = 0,
+    changed = :now
 WHERE subtask_id = :subtask_id AND number = :number AND beats = :beats AND held = :held
-RETURNING number
+RETURNING number, losses
 """
 TOUCH = "UPDATE leases SET changed = :now WHERE {ours} RETURNING subtask_id"
 RENEW = "UPDATE leases SET beats = beats + 1, changed = :now WHERE {ours} RETURNING subtask_id"
-RELEASE = "UPDATE leases SET held = 0, changed = :now WHERE {ours}"
+RELEASE = """
+UPDATE leases SET held = 0, losses = CASE WHEN begun = 1 THEN 0 ELSE losses END, begun = 0,
+    changed = :now
+WHERE {ours}
+"""
+SET_BEGUN = """
+UPDATE leases SET begun = :begun, changed = :now WHERE {ours} RETURNING subtask_id
+"""
 
 ENDING = """
 SELECT ending, fate FROM leases WHERE subtask_id = :subtask_id AND ending IS NOT NULL

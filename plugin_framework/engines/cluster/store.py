@@ -66,6 +66,9 @@ class LeaseStore(Protocol):
     def release(self, lease: Lease) -> None:
         """Give it back, if it is still held: who comes next need not wait."""
 
+    def set_begun(self, lease: Lease, *, begun: bool) -> None:
+        """Note whether the attempt has begun, and counts as lost if it is never heard of again."""
+
     def ending(self, subtask_id: str) -> Ending | None:
         """What the subtask has ended as, whether Datahub knows or not."""
 

@@ -78,10 +78,12 @@ class Cluster:
         assert ending is not None
         return ending
 
-    def dead(self) -> Lease:
-        """A lease whose holder is dead."""
+    def dead(self, *, begun: bool = False) -> Lease:
+        """A lease whose holder is dead, and had told Datahub of its attempt if it had ``begun``."""
         lease = self.store.acquire(SUBTASK, "dead", seen=self.store.look(SUBTASK))
         assert lease is not None
+        if begun:
+            self.store.set_begun(lease, begun=True)
         return lease
 
     def kept(self) -> Kept:
@@ -89,7 +91,7 @@ class Cluster:
         sight = self.store.look(SUBTASK)
         if sight is None or not sight.held:
             return Kept()
-        return self.store.load(Lease(SUBTASK, sight.number, sight.node, taken_over=False))
+        return self.store.load(Lease(SUBTASK, sight.number, sight.node))
 
 
 class OneNode:

@@ -7,13 +7,14 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from plugin_framework.engines.cluster.attempt import Fate
+from plugin_framework.engines.cluster.attempt import MANY_LOSSES, MOST_LOSSES, Fate
 from plugin_framework.engines.cluster.records import Ending
+from plugin_framework.errors import Code
 from plugin_framework.protocol.client import result_report
 from plugin_framework.protocol.models import TaskStatus
 from tests.engines.cluster.nodes import SECRET, Cluster
@@ -23,6 +24,11 @@ from tests.lifecycle.running import SUBTASK, eventually
 from tests.strict_datahub import StrictDatahub
 
 MIB = 1024 * 1024
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[object]:
+    """What lines were made of."""
+    return [each for record in caplog.records for each in cast("tuple[object]", record.args or ())]
 
 
 @pytest.fixture
@@ -103,11 +109,67 @@ def test_the_subtask_of_a_dead_node_goes_on(cluster: Cluster, hub: StrictDatahub
 def test_what_was_interrupted_is_failed_where_the_settings_say_so(
     cluster: Cluster, hub: StrictDatahub
 ) -> None:
-    cluster.dead()
+    cluster.dead(begun=True)
     node = cluster.node(plugins.Quick, "a", on_interrupted="fail")
+    hub.set_status(TaskStatus.PAUSED)
+    assert node.take().fate is Fate.PAUSED  # which changes nothing
+    hub.set_status(TaskStatus.RUNNING)
     assert node.take().fate is Fate.DONE
     assert hub.statuses == [1, 5]
     assert "was killed" in cluster.ending().outcome["error"]
+
+
+def test_what_had_not_begun_was_not_interrupted(cluster: Cluster, hub: StrictDatahub) -> None:
+    cluster.dead()
+    node = cluster.node(plugins.Quick, "a", on_interrupted="fail")
+    assert node.take().fate is Fate.DONE
+    assert hub.statuses == [1, 3]
+
+
+def test_what_could_not_begin_changes_nothing(cluster: Cluster, hub: StrictDatahub) -> None:
+    cluster.dead(begun=True)
+    node = cluster.node(plugins.Quick, "a", startup_deadline=0.2)
+    hub.fail_next("/api/task/update_status", 10, "outage")
+    assert node.take().fate is Fate.BACK
+    assert cluster.dead().losses == 1
+
+
+def test_what_begins_is_in_the_store_before_datahub_hears_of_it(
+    cluster: Cluster, hub: StrictDatahub
+) -> None:
+    node = cluster.node(Travels, "a")
+    node.begin()
+    node.works(1)
+    assert cluster.dead().losses == 1
+    assert node.end().fate is Fate.DUPLICATE
+
+
+def test_what_takes_its_node_along_each_time_is_given_up(
+    cluster: Cluster, hub: StrictDatahub, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(MOST_LOSSES):
+        cluster.dead(begun=True)
+    hub._started, hub._reported = True, 1  # by the dead ones
+    node = cluster.node(plugins.Quick, "a")
+    assert node.take().fate is Fate.DONE
+    assert hub.statuses == [5]
+    ending = cluster.ending()
+    assert (ending.status, ending.fate) == (5, "delivered")
+    assert "the last 5 attempts were lost" in ending.outcome["error"]
+    assert Code.ATTEMPTS_LOST in [getattr(each, "code", None) for each in told(caplog)]
+    assert not (node.state_dir / "runs").exists()
+
+
+def test_it_is_said_before_it_is_given_up(
+    cluster: Cluster, hub: StrictDatahub, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(MANY_LOSSES):
+        cluster.dead(begun=True)
+    node = cluster.node(plugins.Quick, "a")
+    assert node.take().fate is Fate.DONE
+    assert hub.statuses == [1, 3]
+    assert "the last 3 attempts were lost" in caplog.text
+    assert Code.ATTEMPTS_LOST in [getattr(each, "code", None) for each in told(caplog)]
 
 
 def test_a_living_attempt_is_left_alone(cluster: Cluster, hub: StrictDatahub) -> None:

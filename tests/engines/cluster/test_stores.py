@@ -104,7 +104,7 @@ def test_a_subtask_whose_ending_was_noticed_begins_anew_but_for_its_number(
     assert store.renew([first]) == set()
     assert store.prune(time.time() + 60) == 0
     again = taken(store, node="two")
-    assert (again.number, again.taken_over) == (2, False)
+    assert (again.number, again.losses) == (2, 0)
     assert store.load(again) == Kept()
 
 
@@ -123,12 +123,37 @@ def test_a_store_that_lost_its_memory_gets_its_rows_from_who_comes(store: LeaseS
 def test_each_lease_has_the_next_number(store: LeaseStore) -> None:
     store.open("service", ["s"])
     first = store.acquire("s", "one", seen=None)
-    assert first == Lease("s", 1, "one", taken_over=False)
+    assert first == Lease("s", 1, "one")
     assert store.look("s") == Sight(1, 0, "one", held=True)
     store.release(first)
     assert store.look("s") == Sight(1, 0, "one", held=False)
-    assert taken(store, node="two") == Lease("s", 2, "two", taken_over=False)
-    assert taken(store, node="three") == Lease("s", 3, "three", taken_over=True)
+    assert taken(store, node="two") == Lease("s", 2, "two")
+    assert taken(store, node="three") == Lease("s", 3, "three")
+
+
+def test_attempts_that_began_and_are_lost_are_counted(store: LeaseStore) -> None:
+    store.open("service", ["s"])
+    assert taken(store).losses == 0
+    assert taken(store).losses == 0  # that one had not begun
+    for losses in (1, 2):
+        store.set_begun(taken(store), begun=True)
+        assert taken(store).losses == losses
+    called_off = taken(store)
+    store.set_begun(called_off, begun=True)
+    store.set_begun(called_off, begun=False)
+    store.release(called_off)
+    last = taken(store)
+    assert last.losses == 2  # who gives back what it has not begun proves nothing
+    store.set_begun(last, begun=True)
+    store.release(last)
+    assert taken(store).losses == 0
+    store.set_begun(taken(store), begun=True)
+    last = taken(store)
+    store.end(last, DONE)
+    store.settle("s", "delivered")
+    store.noticed(["s"])
+    store.open("service", ["s"])
+    assert taken(store).losses == 0
 
 
 def test_a_lease_is_taken_only_as_it_was_seen(store: LeaseStore) -> None:
@@ -150,7 +175,7 @@ def test_beats_are_added_to_those_that_are_still_held(store: LeaseStore) -> None
     leases = [taken(store, subtask) for subtask in ("a", "b", "c")]
     taken(store, "b", "two")
     store.release(leases[2])
-    unknown = Lease("d", 1, "one", taken_over=False)
+    unknown = Lease("d", 1, "one")
     assert store.renew([*reversed(leases), unknown]) == {"a"}
     sights = [store.look(subtask) for subtask in ("a", "b", "c")]
     assert [sight.beats for sight in sights if sight] == [1, 0, 0]
@@ -158,6 +183,7 @@ def test_beats_are_added_to_those_that_are_still_held(store: LeaseStore) -> None
 
 WRITES: dict[str, Callable[[LeaseStore, Lease], Any]] = {
     "end": lambda store, lease: store.end(lease, FAILED),
+    "set_begun": lambda store, lease: store.set_begun(lease, begun=True),
     "load": lambda store, lease: store.load(lease),
     "save_state": lambda store, lease: store.save_state(lease, {"line": 8}),
     "begin_upload": lambda store, lease: store.begin_upload(lease, replace(UPLOAD, upload_id="x")),
@@ -408,7 +434,8 @@ def test_a_complete_upload_is_an_output_without_urls(store: LeaseStore) -> None:
 
 @pytest.mark.parametrize("odd", ODD)
 def test_any_text_goes_through(store: LeaseStore, odd: str) -> None:
-    store.open(odd, [odd])
+    service = odd or "service"  # what has none is a stranger's
+    store.open(service, [odd])
     store.handed([odd])
     lease = taken(store, odd, odd)
     store.save_state(lease, {odd: odd})
@@ -419,7 +446,7 @@ def test_any_text_goes_through(store: LeaseStore, odd: str) -> None:
     ending = Ending(5, odd, odd.encode(), {"error": odd})
     assert store.end(lease, ending) == ending
     store.settle(odd, "refused")
-    assert store.ended(odd) == [(odd, replace(ending, fate="refused"))]
+    assert store.ended(service) == [(odd, replace(ending, fate="refused"))]
     store.learn(odd, odd)
     assert store.known(odd) == odd
     assert taken(store, "other").number == 1
@@ -461,7 +488,7 @@ def test_what_is_over_and_noticed_is_removed_in_time(store: LeaseStore) -> None:
         lease = taken(store, subtask)
         store.complete_upload(lease, OUTPUT, "u1")
     for subtask in ("ended", "settled", "noticed"):
-        store.end(Lease(subtask, 1, "one", taken_over=False), DONE)
+        store.end(Lease(subtask, 1, "one"), DONE)
     for subtask in ("settled", "noticed"):
         store.settle(subtask, "delivered")
     store.noticed(["noticed"])

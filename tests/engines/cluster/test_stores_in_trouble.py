@@ -149,7 +149,7 @@ def test_what_was_acknowledged_is_there_after_the_server_was_killed(server: Serv
         assert "\n" not in str(caught.value)
         server.start()
         for subtask, number in written.items():
-            lease = Lease(subtask, 1, "one", taken_over=False)
+            lease = Lease(subtask, 1, "one")
             once_reachable(lambda: store.renew([lease]))  # noqa: B023 - used at once
             assert store.load(lease).state["n"] in {number, number + 1}
     store.close()
@@ -184,7 +184,7 @@ def test_a_killed_process_leaves_a_whole_journal(tmp_path: Path) -> None:
     with ExitStack() as made:
         made.callback(journal.close)
         store = open_store(Settings(state_dir=tmp_path), journal)
-        assert store.load(Lease("s", 1, "one", taken_over=False)).state["n"] >= whole[-1]
+        assert store.load(Lease("s", 1, "one")).state["n"] >= whole[-1]
         seen_now = store.look("s")
         assert store.acquire("s", "two", seen=seen_now) is not None
 
