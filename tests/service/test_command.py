@@ -49,6 +49,36 @@ def test_no_datahub(tmp_path: Path) -> None:
     assert "DATAHUB_BASE_URL" in said_instead(ServiceProcess(tmp_path, "", "Counts"))
 
 
+@pytest.mark.parametrize(
+    ("missing", "url", "extra"),
+    [
+        ("celery", "redis://127.0.0.1:1", "celery"),
+        ("psycopg", "postgresql://127.0.0.1:1/none", "postgres"),
+        ("redis", "redis://127.0.0.1:1", "redis"),
+    ],
+)
+def test_a_library_of_a_cluster_that_is_missing(
+    hub: Hub, tmp_path: Path, missing: str, url: str, extra: str
+) -> None:
+    # Python's own start finds this first: of that library there is nothing.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util, sys\n"
+        f"sys.modules[{missing!r}] = None\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, package=None: (\n"
+        f"    None if name == {missing!r} else find(name, package)\n"
+        ")\n"
+    )
+    given = {
+        "DATAHUB_ENGINE": "celery",
+        "DATAHUB_BROKER_URL": "amqp://127.0.0.1:1",
+        "DATAHUB_STORE_URL": url,
+        "PYTHONPATH": str(tmp_path),
+    }
+    said = said_instead(ServiceProcess(tmp_path, hub.url, "Counts", **given))
+    assert f"pip install 'datahub-plugin-framework[{extra}]'" in said
+
+
 def test_the_plugin_may_be_a_setting_and_ctrl_c_ends_it(hub: Hub, tmp_path: Path) -> None:
     plugin = "tests.service.plugins:Counts"
     with ServiceProcess(tmp_path, hub.url, DATAHUB_PLUGIN=plugin) as service:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -149,26 +149,36 @@ def open_store(settings: Settings, journal: Journal) -> LeaseStore:
     if settings.store_url is None:
         _refuse_several_machines(settings.broker_url)
         return JournalStore(journal)
-    return _open_server(settings.store_url.get_secret_value())
+    url = settings.store_url.get_secret_value()
+    return _kind_of(url)(url)
 
 
-def _open_server(url: str) -> LeaseStore:
+def demand_client(settings: Settings) -> None:
+    """See that what the store of the settings is reached by is installed.
+
+    Raises:
+        ClusterConfigurationError: it is not.
+    """
+    if settings.store_url is not None:
+        _kind_of(settings.store_url.get_secret_value())
+
+
+def _kind_of(url: str) -> Callable[[str], LeaseStore]:
     extra = "postgres" if url.startswith("postgresql:") else "redis"
     try:
         # Here, for each takes a library that the others do without.
         if extra == "postgres":
             from plugin_framework.engines.cluster.postgres import PostgresStore  # noqa: PLC0415
 
-            return PostgresStore(url)
+            return PostgresStore
         from plugin_framework.engines.cluster.redis import RedisStore  # noqa: PLC0415
-
-        return RedisStore(url)
     except ImportError:
         raise ClusterConfigurationError(
             "DATAHUB_STORE_URL needs the client of its store: pip install"
             f" 'datahub-plugin-framework[{extra}]'",
             code=Code.EXTRA_MISSING,
         ) from None
+    return RedisStore
 
 
 def _refuse_several_machines(broker_url: SecretStr | None) -> None:
