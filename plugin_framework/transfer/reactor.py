@@ -193,7 +193,8 @@ class _Reactor:
             for curl in succeeded:
                 self._end(self._under_way[curl], None)
             for curl, code, words in failed:
-                self._end(self._under_way[curl], pycurl.error(code, words))
+                failure = pycurl.error(code, words or pycurl.easy_strerror(code))
+                self._end(self._under_way[curl], failure)
 
     def _begin(self, transfer: _Transfer) -> None:
         self._under_way[transfer.curl] = transfer
