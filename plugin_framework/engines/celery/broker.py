@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from amqp.exceptions import AccessRefused, AMQPError, NotAllowed, PreconditionFailed
+from amqp.exceptions import (
+    AccessRefused,
+    AMQPError,
+    ConnectionForced,
+    NotAllowed,
+    PreconditionFailed,
+)
 from kombu.transport.pyamqp import Connection
 from kombu.utils.url import parse_url
 
@@ -105,7 +111,7 @@ class Broker:
         except FAILURES as error:
             greeting = connection.server_properties
             connection.collect()
-            raise self._too_old(greeting) or self._unwelcome(error) from None
+            raise self._too_old(greeting) or self.unwelcome(error) from None
         if refused := self._too_old(connection.server_properties):
             connection.collect()
             raise refused
@@ -134,12 +140,16 @@ class Broker:
             )
         if isinstance(error, TimeoutError):
             return BrokerUnavailableError(f"the broker at {self.address} does not answer in time")
+        if isinstance(error, ConnectionForced):
+            return BrokerUnavailableError(
+                f"the broker at {self.address} has closed the connection: {_said(error)}"
+            )
         return BrokerUnavailableError(
             f"the broker at {self.address} cannot be reached: {_said(error)}",
             code=_certificate(error),
         )
 
-    def _unwelcome(self, error: Exception) -> ClusterError | ClusterConfigurationError:
+    def unwelcome(self, error: Exception) -> ClusterError | ClusterConfigurationError:
         """What an error means that came up before the connection was open."""
         if isinstance(error, AccessRefused):
             return ClusterConfigurationError(

@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError
 from plugin_framework.engines.celery.bases import Consumer, Control, Pidbox
 from plugin_framework.engines.celery.envelope import drop
 from plugin_framework.engines.celery.turns import Turns
+from plugin_framework.errors import DatahubError, Problem
 
 RECONNECT_SECONDS = 1.0
 """Between two tries to reach a broker that is away."""
@@ -90,11 +91,13 @@ class PlainConsumer(Consumer):
         """Connect, and see that the queues are there; Celery's contract."""
         while True:
             maybe_shutdown()
+            meaning = self.controller.broker.unwelcome
             try:
                 connection.connect()
+                meaning = self.controller.broker.refusal
                 self.controller.declare(connection)
             except (OSError, AMQPError, OperationalError) as error:
-                self._say_lost(error)
+                self._say_lost(meaning(error))
                 connection.collect()
                 threading.Event().wait(RECONNECT_SECONDS)
             else:
@@ -107,16 +110,16 @@ class PlainConsumer(Consumer):
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
         """Something failed while the consumer was set up; Celery's contract."""
-        self._say_lost(exc)
+        self._say_lost(self.controller.broker.refusal(exc))
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """The connection or the channel is gone; Celery's contract."""
         if isinstance(exc, PreconditionFailed) and self.controller.refused(exc):
             raise WorkerShutdown(2)
-        self._say_lost(exc)
+        self._say_lost(self.controller.broker.refusal(exc))
         super().on_connection_error_after_connected(exc)
 
-    def _say_lost(self, error: Exception) -> None:
+    def _say_lost(self, error: DatahubError) -> None:
         if not self._lost:
             self._lost = True
-            log.warning("the broker is away, and is tried again each second: %s", error)
+            log.warning("%s", Problem(f"{error}; it is tried again each second", error.code))

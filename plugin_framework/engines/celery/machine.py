@@ -17,6 +17,7 @@ from kombu import Connection
 
 from plugin_framework.engines.celery.app import MANAGE, TASK, App
 from plugin_framework.engines.celery.bases import TaskPool, WorkController
+from plugin_framework.engines.celery.broker import Broker
 from plugin_framework.engines.celery.queues import declare
 from plugin_framework.engines.celery.turns import Delivery, Turns, Unacknowledged
 
@@ -58,6 +59,7 @@ class Machine(WorkController):
         app: App,
         name: str,
         queues: Sequence[str],
+        broker: Broker,
         *,
         slots: int,
         run: Callable[[Mapping[str, Any], bool], None],
@@ -66,6 +68,7 @@ class Machine(WorkController):
         refused: Callable[[PreconditionFailed], bool],
         ready: Callable[[], None],
     ) -> None:
+        self.broker: Broker = broker
         self.draining: threading.Event = draining
         self.refused: Callable[[PreconditionFailed], bool] = refused
         self.unacknowledged: Unacknowledged = Unacknowledged()

@@ -107,6 +107,7 @@ class _Worker:
             app,
             node.name,
             tuple(queues.values()),
+            broker,
             slots=node.slots,
             run=self._run,
             manage=self._manage,
@@ -154,6 +155,7 @@ class _Worker:
         if error is not None:
             log.warning("subtask %s is given back in place: %s", message.subtask_id, error)
             raise Reject(str(error), requeue=True)
+        log.info("subtask %s is handed back to the queue", message.subtask_id)
 
     # Control, in Celery's loop
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plugin_framework.engines.celery.app import make_app
+from plugin_framework.engines.celery.broker import Broker
 from plugin_framework.engines.celery.machine import Machine
 from plugin_framework.engines.celery.queues import queue_of
 from plugin_framework.settings import load_settings
@@ -34,6 +35,7 @@ def main(name: str, slots: int, queues: list[str]) -> int:
         make_app(settings, [queue_of(queue) for queue in queues], name=name),
         name,
         queues,
+        Broker(settings),
         slots=slots,
         run=run,
         manage=lambda fields: say("told", fields["subtask_id"]),
