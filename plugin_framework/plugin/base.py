@@ -15,7 +15,7 @@ from typing_extensions import TypeVar
 
 from plugin_framework.errors import Code, InvalidConfigError, InvalidResultError
 from plugin_framework.plugin.context import TaskContext
-from plugin_framework.plugin.json_limits import place_of_fault, refuse_unreadable
+from plugin_framework.plugin.json_limits import DEPTH_LIMIT, place_of_fault, refuse_unreadable
 from plugin_framework.protocol.models import TaskStatus
 
 RESULT_LIMIT = 8 * 1024 * 1024
@@ -269,7 +269,9 @@ def checked_json(
 
     try:
         text = write(value)
-    except (TypeError, ValueError, RecursionError) as error:
+    except RecursionError:  # how deep the writer goes differs between versions of Python
+        raise InvalidResultError(f"{what} is nested more than {DEPTH_LIMIT} deep") from None
+    except (TypeError, ValueError) as error:
         place = place_of_fault(value, write, error)
         raise InvalidResultError(f"{what} is not JSON{place}: {error}") from None
     size = len(text)

@@ -43,7 +43,7 @@ def refuse_unreadable(text: str, what: str) -> None:
 def place_of_fault(value: Any, write: Callable[[Any], object], fault: Exception) -> str:
     """Where in ``value`` is what ``write`` raised ``fault`` for, as ``" at files[2].path"``.
 
-    Empty for the value itself, and for what goes round in a circle or is nested too deep.
+    Empty for the value itself, and for what goes round in a circle.
     """
     steps: list[str] = []
     while len(steps) < _STEPS:
@@ -76,7 +76,7 @@ def _fails_alike(part: object, write: Callable[[Any], object], fault: Exception)
     try:
         write(part)
     except type(fault):
-        return not isinstance(fault, RecursionError)
+        return True
     except (TypeError, ValueError, RecursionError):
         return False
     return False
