@@ -1,0 +1,1 @@
+"""What builds a release and checks what it consists of. It is no part of what is installed."""

@@ -1,0 +1,1 @@
+"""What a release is built from and consists of."""
