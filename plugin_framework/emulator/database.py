@@ -7,7 +7,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from plugin_framework.emulator.schema import prepare
@@ -24,7 +24,9 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         # The file holds the storage's signing secret; the journal files beside it take its mode.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        # To open and close one that is in use would drop the locks that this process has on it.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         self._path = path
         self._lock = threading.Lock()
         self._connection = _connect(path)

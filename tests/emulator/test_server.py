@@ -9,13 +9,14 @@ import socket
 import struct
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from plugin_framework.emulator import Credentials, Emulator
+from plugin_framework.emulator.store import Store
 from plugin_framework.errors import ConfigurationError
 from tests.emulator.calling import MIB, Plugin, eventually, send
 
@@ -207,3 +208,17 @@ def test_a_port_can_be_asked_for(tmp_path: Path) -> None:
         port = port_of(first.url)
         with pytest.raises(ConfigurationError, match=f"--port {port}: Address already in use"):
             Emulator(state_dir=tmp_path / "b", port=port).__enter__()
+
+
+def test_who_else_opens_the_state_here_takes_no_locks_away(tmp_path: Path) -> None:
+    with closing(Store(tmp_path)) as store:
+        store.create_subtask("a")
+        Store(tmp_path).close()
+        # The last one to close a database removes its log. Another process is not the last.
+        other = f"import sqlite3; d = sqlite3.connect({str(tmp_path / 'datahub.sqlite3')!r})"
+        subprocess.run(
+            [sys.executable, "-c", f"{other}; d.execute('SELECT * FROM subtasks'); d.close()"],
+            check=True,
+        )
+        assert (tmp_path / "datahub.sqlite3-wal").exists()
+        assert store.subtask("a").subtask_id == "a"
