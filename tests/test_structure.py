@@ -71,6 +71,7 @@ def test_only_the_settings_read_the_environment() -> None:
         "cli/serve.py",
         "engines/celery/consumer_timeout.py",
         "isolation/process.py",
+        "plugin/command.py",
         "testing/conformance/probe.py",
     }
 

@@ -149,6 +149,10 @@ class RemoteHost:
         """See Host."""
         self._tell("progress", percent)
 
+    def tell(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """See Host."""
+        self._tell("tell", kind, dict(facts))
+
     def save_state(self, state: Mapping[str, Any]) -> None:
         """See Host."""
         self._ask("save_state", dict(state))
@@ -208,6 +212,8 @@ def serve(channel: Channel, host: TaskHost, on_log: Callable[[dict[str, Any]], N
             on_log(args[0])
         elif call == "progress" and isinstance(args, list):
             host.progress(*args)
+        elif call == "tell" and isinstance(args, list):
+            host.tell(str(args[0]), dict(args[1]))
         elif call in CALLS and isinstance(args, list):
             slots.acquire()
             threading.Thread(

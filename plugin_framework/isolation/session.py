@@ -35,7 +35,7 @@ from plugin_framework.plugin.base import (
     result_json,
 )
 from plugin_framework.plugin.context import Gate, Host, TaskContext, TaskFacts, UploadedFile
-from plugin_framework.plugin.manager import task_manager
+from plugin_framework.plugin.manager import hooks_of, task_manager
 from plugin_framework.protocol.models import TaskStatus
 
 _OUR_FOLDERS = tuple(str(Path(package).parent) for package in (errors.__file__, pluggy.__file__))
@@ -108,6 +108,7 @@ def run_hooks(
             manager = task_manager(plugin(), extensions, async_hooks)
             config = parse_config(plugin, facts.config)
             ctx = TaskContext(facts, config, host=CheckedHost(host), gate=gate, log=log)
+            ctx._hooks = frozenset(hooks_of(plugin))  # noqa: SLF001 - for extensions of ours
         except BaseException as error:  # noqa: BLE001 - it becomes the ending
             host.ended(_failed(error, log))
             return
@@ -269,12 +270,17 @@ class CheckedHost:
         self.progress: Callable[[float], None] = host.progress
         self.confirm: Callable[[TaskStatus], None] = host.confirm
         self._save_state = host.save_state
+        self._tell = host.tell
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Keep the state, if it is JSON and small enough."""
         plain = checked_json(dict(state), what="the saved state", limit=STATE_LIMIT)
         _refuse_other_keys(dict(state))
         self._save_state(plain)
+
+    def tell(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """Pass facts on, if they are JSON and few enough."""
+        self._tell(kind, checked_json(dict(facts), what="what is told", limit=LINE_LIMIT))
 
 
 def _refuse_other_keys(state: dict[Any, Any]) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import Protocol
 
 from plugin_framework.errors import DatahubError, RejectedError
+from plugin_framework.lifecycle.chronicle import Chronicle
 from plugin_framework.lifecycle.heartbeat import Tick, Ticking
 from plugin_framework.lifecycle.polling import Poll, Polls
 from plugin_framework.lifecycle.reporter import Reporter
-from plugin_framework.lifecycle.supervisor import Notes
+from plugin_framework.lifecycle.supervisor import Task
 from plugin_framework.protocol.client import DatahubClient
 from plugin_framework.protocol.models import TaskStatus
 
@@ -52,25 +54,25 @@ class Control:
     def __init__(
         self,
         run: Controlled,
-        *,
+        task: Task,
         client: DatahubClient,
         reporter: Reporter,
-        subtask_id: str,
-        task_id: str | None,
-        timeline: Notes,
+        chronicle: Chronicle,
     ) -> None:
         self._run = run
         self._client = client
         self._reporter = reporter
-        self._subtask_id = subtask_id
-        self._notify_id = task_id or subtask_id
-        self._timeline = timeline
+        self._subtask_id = task.subtask_id
+        self._notify_id = task.task_id or task.subtask_id
+        self._chronicle = chronicle
         self._deadline = LONGEST_DEADLINE
+        self._interval, self._due = 0.0, math.inf
         self._ticks: list[Tick | Poll] = []
 
     def start(self, ticker: Ticking, polls: Polls, *, beat: float) -> None:
         """Send a heartbeat every ``beat`` seconds from now on, and hear what to do."""
         self._deadline = min(max(beat, SHORTEST_DEADLINE), LONGEST_DEADLINE)
+        self._interval = beat
         self._ticks = [ticker.start(lambda: beat, self._beat)]
         poll = polls.watch(self._notify_id, self._told)
         if poll is not None:
@@ -84,12 +86,14 @@ class Control:
             tick.stop(wait=wait)
 
     def _beat(self) -> None:
+        began = time.monotonic()
+        late, self._due = max(began - self._due, 0.0), began + self._interval
         try:
             self._client.heartbeat(self._subtask_id, self._run.percent, deadline=self._deadline)
-            self._timeline.count(self._subtask_id, "heartbeats")
+            self._chronicle.heartbeat(late, None)
         except DatahubError as error:
             log.warning("heartbeat of subtask %s: %s", self._subtask_id, error)
-            self._timeline.count(self._subtask_id, "missed heartbeats")
+            self._chronicle.heartbeat(late, error)
             if isinstance(error, RejectedError):
                 self._ask()
 

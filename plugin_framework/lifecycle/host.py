@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from plugin_framework.errors import JournalError, LocalFileError, Problem, problem_of
 from plugin_framework.isolation.session import Ending, Verdict
+from plugin_framework.lifecycle.chronicle import Chronicle
 from plugin_framework.lifecycle.clock import Clock
 from plugin_framework.lifecycle.folders import safe_file_name
 from plugin_framework.lifecycle.hold import Hold
 from plugin_framework.lifecycle.open_outputs import OpenOutputs
 from plugin_framework.lifecycle.progress import Progress
 from plugin_framework.lifecycle.supervisor import RunJournal
-from plugin_framework.lifecycle.uploading import Going, Transferred, Uploads
+from plugin_framework.lifecycle.uploading import Going, Uploads
 from plugin_framework.plugin.context import UploadedFile
 from plugin_framework.plugin.input_file import BLOCK, SPAN
 from plugin_framework.protocol.client import DatahubClient
@@ -29,6 +31,10 @@ from plugin_framework.transfer.exchange import POLL_SECONDS
 from plugin_framework.transfer.remote_file import RemoteFile
 
 log: logging.Logger = logging.getLogger("datahub.transfer")
+
+
+IN_PLACE = "input"
+"""What observers are told that an input is called which is read in place: it is named later."""
 
 
 class Owner(Protocol):
@@ -110,7 +116,7 @@ class SupervisorHost:
         engine: Engine,
         settings: TransferSettings,
         work_dir: Path,
-        transferred: Transferred,
+        chronicle: Chronicle,
     ) -> None:
         self._subtask_id = subtask_id
         self._owner = owner
@@ -120,7 +126,8 @@ class SupervisorHost:
         self._engine = engine
         self._settings = settings
         self._work_dir = work_dir
-        self._transferred = transferred
+        self._chronicle = chronicle
+        self._reading = ExitStack()
         self._progress = Progress()
         self._input_lock = threading.Lock()
         self._input: Path | None = None
@@ -133,7 +140,8 @@ class SupervisorHost:
             log=journal.uploads,
             engine=engine,
             settings=settings,
-            transferred=transferred,
+            transferred=chronicle.transferred,
+            transfer=chronicle.transfer,
         )
         self._open_outputs = OpenOutputs(self._uploads, self._going, work_dir / "open")
 
@@ -158,6 +166,7 @@ class SupervisorHost:
         """
         self._going.gone = True
         self._open_outputs.discard_all()
+        self._reading.close()
 
     def download(self, name: str | None) -> Path:
         """See plugin.context.Host."""
@@ -175,13 +184,15 @@ class SupervisorHost:
                 first, ticket = ticket, None
                 return (first or self._presign()).download_url.get_secret_value()
 
-            self._input = download_file(
-                self._engine,
-                presign,
-                target,
-                progress=self._downloading(target.name),
-                check=self._going.check,
-            ).path
+            with self._chronicle.transfer("download", target.name) as tally:
+                self._input = download_file(
+                    self._engine,
+                    presign,
+                    target,
+                    progress=self._downloading(target.name),
+                    check=self._going.check,
+                    tally=tally,
+                ).path
             return self._input
 
     def input_size(self) -> int:
@@ -195,7 +206,7 @@ class SupervisorHost:
         self._owner.progressed(self._progress.percent)  # it moves, as a stall watch wants to know
         # What is read twice counts twice, but never beyond the whole.
         sent = min(remote.fetched, remote.size)
-        self._transferred("download", self._remote_name, sent, remote.size)
+        self._chronicle.transferred("download", self._remote_name, sent, remote.size)
         return data
 
     def upload(self, path: Path, name: str | None) -> UploadedFile:
@@ -218,6 +229,10 @@ class SupervisorHost:
     def progress(self, percent: float) -> None:
         """See plugin.context.Host."""
         self._owner.progressed(self._progress.worked(percent))
+
+    def tell(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """See plugin.context.Host."""
+        self._chronicle.tell("datahub_told", kind=kind, facts=facts)
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """See plugin.context.Host."""
@@ -250,8 +265,10 @@ class SupervisorHost:
     def _open_remote(self) -> RemoteFile:
         with self._input_lock:
             if self._remote is None:
+                reading = self._chronicle.transfer("download", IN_PLACE)
+                tally = self._reading.enter_context(reading)
                 self._remote = RemoteFile(
-                    self._engine, self._presigned_url, check=self._going.check
+                    self._engine, self._presigned_url, check=self._going.check, tally=tally
                 )
             return self._remote
 
@@ -275,7 +292,7 @@ class SupervisorHost:
         def progress(count: int, total: int) -> None:
             share = count / total if total else 1.0
             self._owner.progressed(self._progress.downloaded(share))
-            self._transferred("download", name, count, total)
+            self._chronicle.transferred("download", name, count, total)
 
         return progress
 

@@ -14,6 +14,11 @@ FLUSH_SECONDS = 5.0
 """How long an observer may take to catch up when the supervisor closes."""
 
 
+TOLD = "datahub_told"
+MOST_TOLD = 10_000
+"""Events that may be queued before what a plugin's process tells is left out."""
+
+
 class Observers:
     """The extensions that observe, called in order, one event after the other."""
 
@@ -29,8 +34,13 @@ class Observers:
 
     def tell(self, hook: str, **facts: Any) -> None:
         """Queue an event, if anyone wants it."""
-        if hook in self._wanted:
+        if hook in self._wanted and (hook != TOLD or self._events.qsize() < MOST_TOLD):
             self._events.put((hook, facts))
+
+    def ask(self, hook: str, **facts: Any) -> list[Any]:
+        """Call a hook at once, in this thread; returns what each observer returned."""
+        answers: list[Any] = getattr(self._hooks, hook)(**facts) if hook in self._wanted else []
+        return answers
 
     def close(self) -> None:
         """Let the observers catch up, and stop."""

@@ -72,6 +72,7 @@ class Reporter:
         task_id: str | None,
         before_end: Callable[[], None] = lambda: None,
         on_status: Callable[[TaskStatus, TaskStatus], None] = lambda _old, _new: None,
+        on_tried: Callable[[Report, float, DatahubError | None], None] = lambda *_: None,
         on_delivered: Callable[[Report], None] = lambda _report: None,
         clock: Clock = REAL,
     ) -> None:
@@ -82,6 +83,7 @@ class Reporter:
         self._notify_id = task_id or subtask_id
         self._before_end = before_end
         self._on_status = on_status
+        self._on_tried = on_tried
         self._on_delivered = on_delivered
         self._changed = threading.Condition()
         self._pending: list[Report] = []
@@ -378,15 +380,18 @@ class Reporter:
                     raise RetryableError("called off")
                 self.sent = before or begins
                 report = self._pending[0]
+            at = time.time()
             try:
                 self._client.post(report.path, report.body, patience=0, deadline=patience)
             except DatahubError as error:
+                self._on_tried(report, at, error)
                 self._problem = str(error)
                 if self._beginning is not None:
                     unknown = isinstance(error, RetryableError) and error.unknown_outcome
                     refused = isinstance(error, RejectedError)
                     self.sent = (before and not refused) or (begins and unknown)
                 raise
+            self._on_tried(report, at, None)
 
         # A run before this one may have sent it: what became of that died with it.
         in_doubt = report.report_id in self._inherited and report.outcome is not None

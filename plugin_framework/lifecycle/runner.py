@@ -68,9 +68,8 @@ class Run:
         self.paused_for: int | None = None
         self._attempt, self._told_percent = 0, -1
         self._work_dir = work_dir_of(self._settings.state_dir, task.folder_id)
-        self._chronicle = Chronicle(
-            task.subtask_id, supervisor.journal.timeline, supervisor.observer
-        )
+        timeline = supervisor.journal.timeline
+        self._chronicle = Chronicle(task.subtask_id, timeline, supervisor.observer)
         percents = percent_file_of(self._settings.state_dir, task.folder_id)
         self._highest = supervisor.highest(percents)
         self._watch = Watch(
@@ -87,7 +86,7 @@ class Run:
             engine=supervisor.engine,
             settings=self._settings.transfer,
             work_dir=self._work_dir,
-            transferred=self._chronicle.transferred,
+            chronicle=self._chronicle,
         )
         self._reporter = Reporter(
             supervisor.client,
@@ -96,17 +95,11 @@ class Run:
             task_id=task.task_id,
             before_end=lambda: self._control.stop(wait=True),
             on_status=self._chronicle.status_changed,
+            on_tried=self._chronicle.tried,
             on_delivered=self._chronicle.delivered,
             clock=supervisor.clock,
         )
-        self._control = Control(
-            self,
-            client=supervisor.client,
-            reporter=self._reporter,
-            subtask_id=task.subtask_id,
-            task_id=task.task_id,
-            timeline=supervisor.journal.timeline,
-        )
+        self._control = Control(self, task, supervisor.client, self._reporter, self._chronicle)
 
     # Driving
 
@@ -146,6 +139,7 @@ class Run:
             finally:
                 self._control.stop(wait=False)
                 self._reporter.close()
+                self._chronicle.over(self._reporter.status, self._error)
                 with self._changed:
                     self._over = True
                     self._changed.notify_all()
@@ -161,6 +155,7 @@ class Run:
             # It went to make room for an outcome, which was lost in the end.
             log.warning("subtask %s: its saved state goes with its lost files", task.subtask_id)
             state = {}
+        trace = self._chronicle.begun(task.plugin, self._attempt)
         try:
             self._reporter.begin(self._settings.startup_deadline)
         except BaseException:  # a signal, too
@@ -172,7 +167,7 @@ class Run:
                     self._remove_work_dir()
             raise
         who, folder, number = task.subtask_id, str(self._work_dir), self._attempt
-        return TaskFacts(who, task.task_id, number, folder, task.config, state, is_new)
+        return TaskFacts(who, task.task_id, number, folder, task.config, state, is_new, trace)
 
     def _work(self, facts: TaskFacts) -> None:
         settings = self._settings
@@ -186,6 +181,7 @@ class Run:
             self._settle_death(line_of(error, "the plugin's process could not be started: "))
             return
         how = self._watch.wait(worker, limit, lambda: self.stop(over))
+        self._chronicle.memory = how.peak_kib * 1024
         self._host.gone()
         self._settle_death(how.cause())
 
@@ -201,7 +197,7 @@ class Run:
         if stop is not None and stop.found is not None:
             self._remove_work_dir()
         status = self._reporter.status
-        error = stop.error if stop else self._verdict.error if self._verdict else None
+        error = self._error
         if not (delivery.done or kept):
             error = f"its status could be neither kept nor delivered: {delivery.error}"
         return TaskOutcome(
@@ -215,6 +211,10 @@ class Run:
             stop.signal if stop else self.paused_for,
             kept,
         )
+
+    @property
+    def _error(self) -> str | None:
+        return self._stop.error if self._stop else self._verdict.error if self._verdict else None
 
     def _deliver_again(self, ending: Report) -> TaskOutcome:
         """A run before this one ended the subtask: deliver what it left; run nothing."""

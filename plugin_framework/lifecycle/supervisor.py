@@ -47,6 +47,9 @@ class Observer(Protocol):
     def tell(self, hook: str, **facts: Any) -> None:
         """Call an observing hook, some time soon."""
 
+    def ask(self, hook: str, **facts: Any) -> list[Any]:
+        """Call one now, and return its answers."""
+
     def close(self) -> None:
         """Call what is queued, and stop."""
 

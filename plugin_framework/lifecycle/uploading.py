@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -21,7 +21,7 @@ from plugin_framework.settings import TransferSettings
 from plugin_framework.transfer.digest import md5_of
 from plugin_framework.transfer.engine import Engine
 from plugin_framework.transfer.exchange import POLL_SECONDS
-from plugin_framework.transfer.parallel import Reins, Width, run_all
+from plugin_framework.transfer.parallel import Reins, Tally, Width, run_all
 from plugin_framework.transfer.plan import parts
 from plugin_framework.transfer.upload import (
     CompletionInDoubtError,
@@ -41,6 +41,8 @@ MOST_FILES = 32
 T = TypeVar("T")
 Transferred = Callable[[str, str, int, int], None]
 """Told of a transfer: direction, name, bytes sent, bytes in all."""
+Transfer = Callable[[str, str], AbstractContextManager[Tally]]
+"""Goes around a transfer of that direction and name, which counts its parts."""
 
 
 class Patient(Protocol):
@@ -100,6 +102,7 @@ class Uploads:
         engine: Engine,
         settings: TransferSettings,
         transferred: Transferred,
+        transfer: Transfer = lambda _direction, _name: nullcontext(Tally()),
     ) -> None:
         self._subtask_id = subtask_id
         self._owner = owner
@@ -108,6 +111,7 @@ class Uploads:
         self._engine = engine
         self._settings = settings
         self._transferred = transferred
+        self._transfer = transfer
         self._width = Width(engine.options.concurrency)
         self._stored: set[tuple[Path, int, int]] = set()
         self._names: dict[str, threading.Lock] = {}
@@ -185,7 +189,7 @@ class Uploads:
             self._transferred("upload", name, count, total)
 
         api = self._api(path, name, going, md5=self._settings.send_md5 and growing is None)
-        with self._alone(name, going.check):
+        with self._alone(name, going.check), self._transfer("upload", name) as tally:
             try:
                 identity = _identity(path)
             except OSError as error:
@@ -202,6 +206,7 @@ class Uploads:
                 reins=reins,
                 progress=progress,
                 check=going.check,
+                tally=tally,
             )
             output = Output(done.name, done.size, done.sha256)
             self._log.complete(self._subtask_id, output, api.upload_id, durable=reins is None)

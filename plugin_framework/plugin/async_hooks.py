@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from concurrent.futures import Future
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ class AsyncHooks:
         self.work_is_over = False
         self._gate = gate
         self._runner: asyncio.Runner | None = None
+        self._known = contextvars.Context()
 
     def settle(self, result: Any) -> Any:
         """The result itself, awaited if it has to be."""
@@ -39,7 +40,7 @@ class AsyncHooks:
             if self._runner.get_loop().is_running():
                 # A checkpoint within an async hook, which holds the loop: this is a pause hook.
                 return _run_aside(self._cancellable(result))
-            return self._runner.run(self._cancellable(result))
+            return self._runner.run(self._cancellable(result, self._news()))
         except asyncio.CancelledError:
             if self._gate.cancelled and not self.work_is_over:
                 raise TaskCancelled("the task was cancelled") from None
@@ -50,7 +51,21 @@ class AsyncHooks:
         if self._runner is not None:
             self._runner.close()
 
-    async def _cancellable(self, awaitable: Awaitable[Any]) -> Any:
+    def _news(self) -> list[tuple[contextvars.ContextVar[Any], Any]]:
+        """What the caller's context has become since the last hook: the loop keeps one of its own.
+
+        Of an extension around the hook, above all.
+        """
+        before, self._known = self._known, contextvars.copy_context()
+        return [(var, value) for var, value in self._known.items() if before.get(var) is not value]
+
+    async def _cancellable(
+        self,
+        awaitable: Awaitable[Any],
+        news: Iterable[tuple[contextvars.ContextVar[Any], Any]] = (),
+    ) -> Any:
+        for var, value in news:
+            var.set(value)
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
 

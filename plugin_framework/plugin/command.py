@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from plugin_framework.errors import PluginError, TaskCancelled
@@ -36,9 +37,17 @@ def adopt_orphans() -> None:
 
 
 def run_command(
-    argv: list[str], gate: Gate, *, check: bool, options: dict[str, Any]
+    argv: list[str],
+    gate: Gate,
+    *,
+    check: bool,
+    options: dict[str, Any],
+    trace: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[Any]:
-    """Run a command to its end, or until the gate says that the task is cancelled."""
+    """Run a command to its end, or until the gate says that the task is cancelled.
+
+    It gets the ``trace`` in its environment, unless the one that is given has another.
+    """
     given = options.pop("input", None)
     if options.pop("capture_output", False):
         options["stdout"] = options["stderr"] = subprocess.PIPE
@@ -47,6 +56,10 @@ def run_command(
     options.setdefault("stdin", subprocess.DEVNULL)
     # What a supervisor prints on its own stdout is its outcome alone.
     options.setdefault("stdout", _STDERR)
+    if trace:
+        given_env = options.get("env")
+        named = {name.upper(): value for name, value in trace.items()}
+        options["env"] = {**os.environ, **named} if given_env is None else {**named, **given_env}
     try:
         process = subprocess.Popen(  # noqa: S603 - running the author's command is the purpose
             argv,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, Generic, Protocol
@@ -70,6 +70,9 @@ class Host(Protocol):
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Keep the state for the next attempt."""
+
+    def tell(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """Tell the extensions that observe."""
 
     def confirm(self, status: TaskStatus) -> None:
         """A pause has taken hold, or is over."""
@@ -146,6 +149,7 @@ class TaskFacts:
     config: Mapping[str, Any]
     state: Mapping[str, Any]
     work_dir_is_new: bool = False
+    trace_context: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The fields; not by ``asdict``, which goes no deeper than half as far as JSON may."""
@@ -168,6 +172,8 @@ class TaskContext(Generic[ConfigT_co]):
         output_dir: every file in here when ``process`` returns is uploaded. It is kept across
             attempts, too: make a file elsewhere in ``work_dir``, and move it here once it is whole.
         state: what ``save_state`` saved, there again at the next attempt.
+        trace_context: W3C's ``traceparent`` of the attempt, and perhaps ``tracestate``; empty where
+            nothing is traced. Commands of ``run`` get it as ``TRACEPARENT``.
     """
 
     def __init__(
@@ -183,6 +189,7 @@ class TaskContext(Generic[ConfigT_co]):
         self.output_dir: Path = self.work_dir / "output"
         self.output_dir.mkdir(parents=True, exist_ok=True)
         self.state: dict[str, Any] = dict(facts.state)
+        self.trace_context: dict[str, str] = dict(facts.trace_context)
         self._host = host
         self._gate = gate
         self._holding = threading.Lock()
@@ -191,6 +198,8 @@ class TaskContext(Generic[ConfigT_co]):
         self._input: InputBlocks | None = None
         self._sent = -1.0
         self._pause_hook: Callable[[TaskStatus], None] = lambda _status: None
+        self._hooks: frozenset[str] = frozenset()
+        self._current_trace: Callable[[], Mapping[str, str]] = lambda: self.trace_context
 
     def __repr__(self) -> str:
         return f"<TaskContext {self.subtask_id} attempt={self.attempt}>"
@@ -364,6 +373,16 @@ class TaskContext(Generic[ConfigT_co]):
             self._host.save_state(new)
             self.state = new
 
+    def tell(self, kind: str, **facts: Any) -> None:
+        """Tell the extensions that observe, in the supervisor: their ``datahub_told`` is called.
+
+        It happens soon, or not at all where very much is told.
+
+        Raises:
+            InvalidResultError: the facts are not JSON, or take more than 64 KiB.
+        """
+        self._host.tell(kind, facts)
+
     def run(
         self, argv: Sequence[str | Path], *, check: bool = True, **options: Any
     ) -> CompletedProcess[Any]:
@@ -379,4 +398,5 @@ class TaskContext(Generic[ConfigT_co]):
         from plugin_framework.plugin.command import run_command  # noqa: PLC0415
 
         self._wait_while_held()
-        return run_command([str(part) for part in argv], self._gate, check=check, options=options)
+        words, trace = [str(part) for part in argv], self._current_trace()
+        return run_command(words, self._gate, check=check, options=options, trace=trace)

@@ -114,6 +114,70 @@ class ObserverHooks:
     def datahub_stalled(self, subtask_id: str, seconds: float) -> None:
         """The task is alive, but has made no progress for ``seconds``."""
 
+    @hookspec
+    def datahub_attempt_begun(
+        self, subtask_id: str, plugin: str, attempt: int
+    ) -> Mapping[str, str] | None:
+        """An attempt begins, and waits for this one hook: be quick.
+
+        What is returned is the trace that it is part of, as W3C's ``traceparent`` and perhaps
+        ``tracestate``: it becomes ``ctx.trace_context``.
+        """
+
+    @hookspec
+    def datahub_attempt_ended(
+        self, subtask_id: str, status: TaskStatus, error: str | None, seconds: float, memory: int
+    ) -> None:
+        """An attempt is over, ``seconds`` after it began; ``error`` is the code of why it failed.
+
+        ``status`` is not a final one where the task will be started again. ``memory`` is the most
+        that the plugin's process had, in bytes; 0 where it had none of its own.
+        """
+
+    @hookspec
+    def datahub_told(self, subtask_id: str, kind: str, facts: Mapping[str, Any]) -> None:
+        """The plugin's process has said something to extensions: see ``ctx.tell``."""
+
+    @hookspec
+    def datahub_transfer_begun(self, subtask_id: str, direction: str, name: str, at: float) -> None:
+        """A file is to move; ``at`` is when, in Unix seconds."""
+
+    @hookspec
+    def datahub_transfer_ended(
+        self,
+        subtask_id: str,
+        direction: str,
+        name: str,
+        at: float,
+        parts: int,
+        retries: int,
+        error: str | None,
+    ) -> None:
+        """It is through, or not, for an ``error`` of that code or class.
+
+        ``parts`` went through in ``retries`` more attempts than that. Of an input that is read in
+        place, when the plugin's code has ended.
+        """
+
+    @hookspec
+    def datahub_report_tried(
+        self,
+        subtask_id: str,
+        kind: str,
+        status: TaskStatus,
+        at: float,
+        error: str | None,
+        again: bool,  # noqa: FBT001 - passed by name, as all are
+    ) -> None:
+        """A report was sent, at ``at`` in Unix seconds; ``error`` is the code of what went wrong.
+
+        ``again`` says whether it will be sent once more for that.
+        """
+
+    @hookspec
+    def datahub_heartbeat(self, subtask_id: str, late: float, error: str | None) -> None:
+        """A heartbeat was sent, ``late`` seconds after its time; ``error`` is as of a report."""
+
 
 TASK_HOOKS = tuple(name for name in vars(TaskHooks) if not name.startswith("_"))
 OBSERVER_HOOKS = tuple(name for name in vars(ObserverHooks) if not name.startswith("_"))

@@ -153,6 +153,9 @@ class _FolderHost:
     def progress(self, percent: float) -> None:
         self.progressed.append(percent)
 
+    def tell(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """Nobody observes."""
+
     def save_state(self, state: Mapping[str, Any]) -> None:
         self.saved.append(state)
 

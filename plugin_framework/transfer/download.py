@@ -13,7 +13,7 @@ from pathlib import Path
 
 from plugin_framework.errors import LocalFileError, ObjectChangedError, TaskInterrupted
 from plugin_framework.transfer.engine import AbortedError, Engine
-from plugin_framework.transfer.parallel import Width, run_all
+from plugin_framework.transfer.parallel import Tally, Width, run_all
 from plugin_framework.transfer.partial import Partial
 from plugin_framework.transfer.plan import CHUNK, MIB, Part, ranges
 from plugin_framework.transfer.storage_object import (
@@ -43,6 +43,7 @@ def download_file(
     chunk: int = CHUNK,
     progress: Callable[[int, int], None] = lambda _received, _total: None,
     check: Callable[[], None] = lambda: None,
+    tally: Tally | None = None,
 ) -> Downloaded:
     """Fetch the object behind ``presign()`` into ``target``.
 
@@ -56,7 +57,7 @@ def download_file(
         presign: gives a URL, and a fresh one when storage says that the last has expired. Called
             from worker threads, one at a time.
         target: a file's path, in a folder that exists.
-        chunk: bytes per range.
+        chunk: bytes per range, which ``tally`` counts.
         progress: told bytes received and bytes in all, in the calling thread.
         check: called often in the calling thread. No range starts while it blocks; whatever it
             raises ends the download.
@@ -78,6 +79,7 @@ def download_file(
             chunk=chunk,
             progress=progress,
             check=check,
+            tally=tally,
         )
         there = partial.whole()
         if there is not None and download.is_still(there):
@@ -106,6 +108,7 @@ class _Download:
     chunk: int
     progress: Callable[[int, int], None]
     check: Callable[[], None]
+    tally: Tally | None
 
     def __post_init__(self) -> None:
         self._width = Width(self.engine.options.concurrency)
@@ -142,7 +145,7 @@ class _Download:
         return True
 
     def _open(self) -> StorageObject:
-        return StorageObject(self.engine, self.presign, width=self._width)
+        return StorageObject(self.engine, self.presign, width=self._width, tally=self.tally)
 
     def _start_over(self) -> None:
         self._received.clear()

@@ -69,6 +69,20 @@ class Width:
                 self.now = min(self.most, self.now + 1)
 
 
+class Tally:
+    """How many pieces of a transfer went through, and how many attempts more that took."""
+
+    def __init__(self) -> None:
+        self.parts = self.retries = 0
+        self._lock = threading.Lock()
+
+    def count(self, *, parts: int = 0, retries: int = 0) -> None:
+        """Add to it."""
+        with self._lock:
+            self.parts += parts
+            self.retries += retries
+
+
 class Shares:
     """Places that several transfers share: who has the fewest gets the next one."""
 
@@ -213,7 +227,12 @@ class _Crew(Generic[Piece]):
 
 
 def persist(
-    attempt: Callable[[], T], *, options: EngineOptions, stop: threading.Event, width: Width
+    attempt: Callable[[], T],
+    *,
+    options: EngineOptions,
+    stop: threading.Event,
+    width: Width,
+    tally: Tally | None = None,
 ) -> T:
     """The first success of ``attempt``, which is made again after what may pass.
 
@@ -223,7 +242,7 @@ def persist(
         AbortedError: ``stop`` was set.
         TransferError: the last attempt's.
     """
-    waits = _waits(options)
+    waits, tally = _waits(options), tally or Tally()
     most = options.process_concurrency or PROCESS_FACTOR * options.concurrency
     while True:
         if isinstance(stop, Reins):
@@ -241,9 +260,11 @@ def persist(
                 width.narrow()
         else:
             width.succeeded()
+            tally.count(parts=1)
             return done
         if stop.wait(pause):
             raise AbortedError("the transfer was stopped between two attempts")
+        tally.count(retries=1)
 
 
 def _waits(options: EngineOptions) -> Iterator[float]:

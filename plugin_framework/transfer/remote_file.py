@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from plugin_framework.errors import Code, TransferError
 from plugin_framework.transfer.engine import Engine
-from plugin_framework.transfer.parallel import Width, run_all
+from plugin_framework.transfer.parallel import Tally, Width, run_all
 from plugin_framework.transfer.plan import MIB, Part, ranges
 from plugin_framework.transfer.storage_object import RangeIgnoredError, StorageObject
 
@@ -30,12 +30,13 @@ class RemoteFile:
         presign: Callable[[], str],
         *,
         check: Callable[[], None] = lambda: None,
+        tally: Tally | None = None,
     ) -> None:
         """``check`` is called often, by the reading thread; what it raises ends the read."""
         self.fetched: int = 0
         self._check = check
         self._width = Width(engine.options.concurrency)
-        self._source = StorageObject(engine, presign, width=self._width)
+        self._source = StorageObject(engine, presign, width=self._width, tally=tally)
         self._first = threading.Lock()
         self._counting = threading.Lock()
 

@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeVar
 from plugin_framework.errors import ObjectChangedError, TransferError
 from plugin_framework.transfer.engine import Engine
 from plugin_framework.transfer.exchange import BODY_LIMIT, Answer, Sink
-from plugin_framework.transfer.parallel import Width, persist
+from plugin_framework.transfer.parallel import Tally, Width, persist
 from plugin_framework.transfer.refusals import (
     UnsuitableAnswerError,
     UrlExpiredError,
@@ -61,12 +61,20 @@ class StorageObject:
     ``facts`` is None until the first range has begun to arrive, and ``size`` while it is not known.
     """
 
-    def __init__(self, engine: Engine, presign: Callable[[], str], *, width: Width) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        presign: Callable[[], str],
+        *,
+        width: Width,
+        tally: Tally | None = None,
+    ) -> None:
         self.facts: Facts | None = None
         self.size: int | None = None
         self._engine = engine
         self._presign = presign
         self._width = width
+        self._tally = tally
         self._lock = threading.Lock()
         self._presigning = threading.Lock()
         self._url: str | None = None
@@ -124,11 +132,16 @@ class StorageObject:
                 raise ObjectChangedError("the object in storage changed while it was read")
 
     def _persist(self, attempt: Callable[[], T], stop: threading.Event) -> T:
-        options = self._engine.options
         while True:
             self._have_url()  # not in a place: Datahub may be slow, and others have their URLs
             try:
-                return persist(attempt, options=options, stop=stop, width=self._width)
+                return persist(
+                    attempt,
+                    options=self._engine.options,
+                    stop=stop,
+                    width=self._width,
+                    tally=self._tally,
+                )
             except _UrlRefusedError:
                 pass
 

@@ -24,7 +24,7 @@ from plugin_framework.errors import (
 from plugin_framework.transfer.digest import READ_AHEAD, fingerprint, hashing
 from plugin_framework.transfer.engine import Engine
 from plugin_framework.transfer.exchange import POLL_SECONDS, BinaryWindow, Digest
-from plugin_framework.transfer.parallel import Reins, Width, persist, run_all
+from plugin_framework.transfer.parallel import Reins, Tally, Width, persist, run_all
 from plugin_framework.transfer.plan import Part, chunk_size_for, parts, parts_for
 from plugin_framework.transfer.refusals import (
     UnsuitableAnswerError,
@@ -123,6 +123,7 @@ def upload_file(
     reins: Reins | None = None,
     progress: Callable[[int, int], None] = lambda _sent, _total: None,
     check: Callable[[], None] = lambda: None,
+    tally: Tally | None = None,
 ) -> Uploaded:
     """Send the file at ``path`` to storage as ``name``.
 
@@ -142,6 +143,7 @@ def upload_file(
         progress: told bytes sent and bytes in all, in the calling thread.
         check: called often in the calling thread. No part starts while it blocks; whatever it
             raises ends the upload.
+        tally: counts parts.
 
     Raises:
         LocalFileError: the file cannot be read.
@@ -161,6 +163,7 @@ def upload_file(
             reins=reins,
             progress=progress,
             check=check,
+            tally=tally,
         )
         if not digest:
             upload.digested(upload.size)
@@ -184,6 +187,7 @@ class _Upload:
     reins: Reins | None
     progress: Callable[[int, int], None]
     check: Callable[[], None]
+    tally: Tally | None
 
     def __post_init__(self) -> None:
         self._before = os.fstat(self.fd)
@@ -359,6 +363,7 @@ class _Upload:
             options=self.engine.options,
             stop=stop,
             width=self.width,
+            tally=self.tally,
         )
         return StoredPart(etag, digest.hexdigest())
 

@@ -20,6 +20,7 @@ class RecordingHost:
         self.data = data
         self.endings: list[Ending] = []
         self.discarded: list[str] = []
+        self.told: list[tuple[str, dict[str, Any]]] = []
         self.states: list[Mapping[str, Any]] = []
         self.percents: list[float] = []
         self.confirmed: list[TaskStatus] = []
@@ -58,6 +59,9 @@ class RecordingHost:
     def progress(self, percent: float) -> None:
         self.percents.append(percent)
         self.moved.set()
+
+    def tell(self, kind: str, facts: Mapping[str, Any]) -> None:
+        self.told.append((kind, dict(facts)))
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         self.states.append(dict(state))
