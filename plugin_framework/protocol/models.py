@@ -111,14 +111,19 @@ def _in_order(parts: tuple[PartUrl, ...]) -> tuple[PartUrl, ...]:
     return ordered
 
 
+def _whole_characters(text: str) -> str:
+    text.encode()  # JSON can hold half a surrogate pair, which no request and no file can
+    return text
+
+
 class UploadTicket(WireModel):
     """``data`` of upload/init's answer: the parts by index, gaps and repeats refused.
 
     ``chunk_size`` in bytes, where Datahub says that the parts are of another size than asked for.
     """
 
-    upload_id: str
-    chunk_size: int | None = None
+    upload_id: Annotated[str, AfterValidator(_whole_characters)]
+    chunk_size: int | None = Field(None, ge=0, le=2**63 - 1)
     part_upload_urls: Annotated[
         tuple[PartUrl, ...], BeforeValidator(_number_strings), AfterValidator(_in_order)
     ]

@@ -61,6 +61,16 @@ def test_anything_else_is_no_list_of_urls(wrong: object) -> None:
         ticket(wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"upload_id": "\ud800"}, {"chunk_size": 2**63}, {"chunk_size": -1}]
+)
+def test_what_neither_a_request_nor_the_journal_can_hold_is_refused(wrong: dict[str, Any]) -> None:
+    right = {"upload_id": "u", "part_upload_urls": ["https://s/1"]}
+    assert UploadTicket.model_validate(right).upload_id == "u"
+    with pytest.raises(ValidationError):
+        UploadTicket.model_validate({**right, **wrong})
+
+
 def test_urls_do_not_show() -> None:
     read = UploadTicket.model_validate(
         {"upload_id": "u", "part_upload_urls": ["https://s/?canary"]}

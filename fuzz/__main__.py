@@ -1,0 +1,53 @@
+"""Fuzz one target: ``python -m fuzz TARGET``, with libFuzzer's options and inputs if need be.
+
+Without inputs it starts from the kept corpus. What it finds goes to ``build/fuzz``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import atheris
+
+from fuzz.json_bodies import mutate
+
+HERE = Path(__file__).parent
+FOUND = Path("build/fuzz")
+TARGETS = ("signing", "answers", "ranges", "config_values")
+JSON_BODIES = {"answers", "config_values"}
+SECONDS_PER_INPUT = 10
+
+
+def main() -> None:
+    """Read the command line, and hand over to libFuzzer."""
+    name, *given = sys.argv[1:] or [""]
+    if name not in TARGETS:
+        sys.exit(f"usage: python -m fuzz {{{','.join(TARGETS)}}} [libFuzzer's options and inputs]")
+    with atheris.instrument_imports(include=["plugin_framework", "fuzz"]):
+        target = importlib.import_module(f"fuzz.{name}")
+    arguments = [sys.argv[0], *_options(name), *given, *_corpora(name, given)]
+    if name in JSON_BODIES:
+        atheris.Setup(arguments, target.fuzz, custom_mutator=mutate)
+    else:
+        atheris.Setup(arguments, target.fuzz)
+    atheris.Fuzz()
+
+
+def _options(name: str) -> list[str]:
+    FOUND.mkdir(parents=True, exist_ok=True)
+    options = [f"-timeout={SECONDS_PER_INPUT}", f"-artifact_prefix={FOUND}/{name}-"]
+    words = HERE / f"{name}.dict"
+    return [*options, f"-dict={words}"] if words.exists() else options
+
+
+def _corpora(name: str, given: list[str]) -> list[str]:
+    if not all(one.startswith("-") for one in given):
+        return []
+    found = FOUND / name
+    found.mkdir(exist_ok=True)
+    return [str(found), str(HERE / "corpus" / name)]
+
+
+main()
