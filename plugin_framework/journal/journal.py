@@ -102,8 +102,8 @@ class Journal:
             )
             db.execute("DELETE FROM reports WHERE report_id = ?", (report_id,))
             db.execute(
-                "DELETE FROM subtasks WHERE subtask_id = ?1 AND NOT EXISTS"
-                " (SELECT 1 FROM attempts WHERE subtask_id = ?1)",
+                "DELETE FROM subtasks WHERE subtask_id = ? AND NOT EXISTS"
+                " (SELECT 1 FROM attempts WHERE attempts.subtask_id = subtasks.subtask_id)",
                 (subtask_id,),
             )
 

@@ -102,7 +102,7 @@ _KNOWN = (
 )
 _EVENT = (
     "INSERT INTO events (subtask_id, at, kind, detail)"
-    " SELECT subtask_id, ?2, ?3, ?4 FROM subtasks WHERE subtask_id = ?1"
+    " SELECT subtask_id, ?, ?, ? FROM subtasks WHERE subtask_id = ?"
 )
 
 
@@ -121,7 +121,7 @@ class Queue:
             db.executemany(_KNOWN, [(one,) for one in over])
             db.executemany(
                 _EVENT,
-                [(one, now, "dropped", _json({"error": why})) for one, why in changes.dropped],
+                [(now, "dropped", _json({"error": why}), one) for one, why in changes.dropped],
             )
             for one in changes.ended:
                 _end(db, one, now)
@@ -135,7 +135,10 @@ class Queue:
                     for one in changes.added
                 ],
             )
-            db.executemany("UPDATE queue SET wanted = ?2 WHERE subtask_id = ?1", changes.wanted)
+            db.executemany(
+                "UPDATE queue SET wanted = ? WHERE subtask_id = ?",
+                [(wanted, subtask_id) for subtask_id, wanted in changes.wanted],
+            )
             db.executemany(
                 "INSERT OR IGNORE INTO calls VALUES (?, ?)", [(one, now) for one in changes.calls]
             )
@@ -186,12 +189,11 @@ class Queue:
                 db.execute(_KNOWN, (one.subtask_id,))
                 if one.kind != "handed over":  # a node may have been seen with it by now
                     db.execute(
-                        "UPDATE queue SET node = ?2, attempt = max(attempt, ?3)"
-                        " WHERE subtask_id = ?1",
-                        (one.subtask_id, one.node, one.attempt),
+                        "UPDATE queue SET node = ?, attempt = max(attempt, ?) WHERE subtask_id = ?",
+                        (one.node, one.attempt, one.subtask_id),
                     )
                 detail = {"attempt": one.attempt, "node": one.node} if one.node else {}
-                db.execute(_EVENT, (one.subtask_id, now, one.kind, _json(detail)))
+                db.execute(_EVENT, (now, one.kind, _json(detail), one.subtask_id))
 
     def explain(self, plugin: str, why: str | None) -> None:
         """Note why the subtasks of a plugin wait; None: for nothing but their turn."""
@@ -214,9 +216,9 @@ class Queue:
         """What a subtask was given, as it waits, runs or has ended; None if it is not known."""
         with self._db.read() as db:
             row = db.execute(
-                "SELECT config FROM queue WHERE subtask_id = ?1"
-                " UNION ALL SELECT config FROM subtasks WHERE subtask_id = ?1 LIMIT 1",
-                (subtask_id,),
+                "SELECT config FROM queue WHERE subtask_id = ?"
+                " UNION ALL SELECT config FROM subtasks WHERE subtask_id = ? LIMIT 1",
+                (subtask_id, subtask_id),
             ).fetchone()
         return json.loads(row[0]) if row else None
 
@@ -244,10 +246,13 @@ def _end(db: sqlite3.Connection, one: Ended, now: float) -> None:
     # What is settled here is of an earlier life; what is pending here may be settled elsewhere.
     db.execute(
         "INSERT INTO reports (subtask_id, status, path, body, outcome, created, fate, settled)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
-        " ON CONFLICT (subtask_id) WHERE outcome IS NOT NULL DO UPDATE SET status = ?2, path = ?3,"
-        " body = ?4, outcome = ?5, created = ?6, fate = ?7, settled = ?8"
-        " WHERE fate <> ?7 OR fate <> 'pending' AND body <> ?4",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (subtask_id) WHERE outcome IS NOT NULL DO UPDATE SET"
+        " status = excluded.status, path = excluded.path, body = excluded.body,"
+        " outcome = excluded.outcome, created = excluded.created, fate = excluded.fate,"
+        " settled = excluded.settled"
+        " WHERE reports.fate <> excluded.fate"
+        " OR reports.fate <> 'pending' AND reports.body <> excluded.body",
         (
             one.subtask_id,
             one.status,
@@ -261,7 +266,7 @@ def _end(db: sqlite3.Connection, one: Ended, now: float) -> None:
     )
     if node := one.outcome.get("node"):
         detail = {"attempt": one.outcome.get("attempt"), "node": node, "status": one.status}
-        db.execute(_EVENT, (one.subtask_id, now, "ended", _json(detail)))
+        db.execute(_EVENT, (now, "ended", _json(detail), one.subtask_id))
 
 
 def _json(detail: Mapping[str, Any]) -> str:

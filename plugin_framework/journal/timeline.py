@@ -18,8 +18,8 @@ log: logging.Logger = logging.getLogger("datahub.journal")
 LONGEST_TEXT = 500
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]*", re.IGNORECASE)
 _OF_THIS_ATTEMPT = (
-    "subtask_id = ?1 AND kind = ?2 AND at >= (SELECT coalesce(max(started), 0) FROM attempts"
-    " WHERE subtask_id = ?1)"
+    "subtask_id = ? AND kind = ? AND at >= (SELECT coalesce(max(started), 0) FROM attempts"
+    " WHERE attempts.subtask_id = events.subtask_id)"
 )
 
 
@@ -90,8 +90,8 @@ class Timeline(Events):
         known = self._write(
             subtask_id,
             "UPDATE events SET detail = json_set(detail, '$.count',"  # noqa: S608 - a constant
-            f" detail ->> 'count' + 1, '$.last', ?3) WHERE {_OF_THIS_ATTEMPT}",
-            (subtask_id, kind, time.time()),
+            f" detail ->> 'count' + 1, '$.last', ?) WHERE {_OF_THIS_ATTEMPT}",
+            (time.time(), subtask_id, kind),
         )
         if known == 0:
             self.note(subtask_id, kind, count=1, last=time.time())

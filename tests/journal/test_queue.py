@@ -131,6 +131,8 @@ def test_what_ended_elsewhere_needs_no_delivery(journal: Journal) -> None:
     journal.queue.write(Changes(ended=[told("a", attempt=2)]))
     assert list(journal.queue.undelivered()) == []
     assert state_of(journal, "a") == ("delivered", 2, None)
+    last = journal.timeline.events("a")[-1]
+    assert (last.kind, last.detail["attempt"]) == ("ended", 2)
     assert journal.queue.waiting() == []
 
 
