@@ -20,8 +20,9 @@ from plugin_framework.transfer.refusals import (
     refusal,
 )
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.IGNORECASE)
 _NO_RANGE = "storage refuses a range from the start of an object"
+_LENGTH = re.compile(r"\d{1,18}")
 _EMPTY = re.compile(r"bytes \*/0", re.IGNORECASE)
 
 T = TypeVar("T")
@@ -301,7 +302,7 @@ class _WholeSink:
         if not {"content-length", "transfer-encoding"} & answer.headers.keys():
             raise UnsuitableAnswerError("storage does not say where the object ends")
         length = answer.headers.get("content-length", "")
-        self._source.size = int(length) if length.isdecimal() else None
+        self._source.size = int(length) if _LENGTH.fullmatch(length) else None
         self.suspect = (
             "etag" not in answer.headers
             and "xml" in answer.headers.get("content-type", "")

@@ -382,11 +382,12 @@ def test_16_ranges_go_by_if_match_and_a_412_starts_over(fetch: Callable[[str], b
         part(b"klm", 10, 13),
         part(b"kl", 10, 12, ("ETag", '"other"')),
         answer(b"kl", status=206, headers=[ETAG, ("Content-Range", "bytes 10-11/*")]),
+        answer(b"kl", status=206, headers=[ETAG, ("Content-Range", f"bytes 10-11/{'9' * 5000}")]),
         answer(b"k", status=206, headers=[ETAG, ("Content-Range", "bytes 10-11/12")]),
         answer(b"klm", status=206, headers=[ETAG, ("Content-Range", "bytes 10-11/12")]),
         raw(b'HTTP/1.1 206 P\r\nETag: "9B2c-7"\r\nContent-Range: bytes 10-11/12\r\n\r\nk'),
     ],
-    ids=["none", "start", "total", "etag", "star", "short", "long", "cut"],
+    ids=["none", "start", "total", "etag", "star", "digits", "short", "long", "cut"],
 )
 def test_16_every_answer_to_a_range_is_checked(fetch: Callable[[str], bytes], wrong: Step) -> None:
     """Whatever comes between, the file is the one that a well-behaved answer gives."""
