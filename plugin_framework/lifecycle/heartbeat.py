@@ -29,6 +29,9 @@ MOST = 2000
 PATIENCE = 0.25
 """Seconds that a call waits for one of them before another thread joins."""
 
+EARLIEST_SHARE = 0.05
+"""Of an interval: how soon after the first call the second may be made."""
+
 
 class MonotonicZone(tzinfo):
     """A time zone in which "now" comes from the monotonic clock.
@@ -56,6 +59,20 @@ class MonotonicZone(tzinfo):
         )
 
 
+def first_share() -> float:
+    """How much of an interval passes between the first call and the second, by lot.
+
+    All of the interval is drawn from: half of it would carry all calls for ever, and twice as many,
+    of whatever began together.
+    """
+    return random.uniform(EARLIEST_SHARE, 1)  # noqa: S311 - no secret
+
+
+def grid_of(seconds: float) -> float:
+    """The grid, in seconds of the machine's clock, that calls at such an interval fall on."""
+    return min(seconds / 20, LONGEST_GRID)
+
+
 class _Every(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
     """Fires now, and then at an interval in seconds.
 
@@ -65,7 +82,7 @@ class _Every(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
-        self._share = random.uniform(0.5, 1)  # noqa: S311 - no secret
+        self._share = first_share()
         self._first: datetime | None = None
 
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
@@ -73,10 +90,10 @@ class _Every(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
         if previous is None:
             self._first = now
             return now
-        seconds = self._seconds() * (self._share if previous == self._first else 1)
-        grid = min(seconds / 20, LONGEST_GRID)
+        seconds = self._seconds()
+        grid, share = grid_of(seconds), self._share if previous == self._first else 1
         since = previous.replace(tzinfo=UTC).timestamp()
-        due = round((since + seconds) / grid) * grid
+        due = round((since + seconds * share) / grid) * grid
         # Not made from anew: APScheduler would convert it from one zone to another, and lose it.
         return max(previous + timedelta(seconds=due - since), now)
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from plugin_framework.errors import DatahubError
+from plugin_framework.errors import DatahubError, RetryableError
 from plugin_framework.lifecycle.heartbeat import Tick, Ticking
 from plugin_framework.protocol.client import DatahubClient
 from plugin_framework.protocol.models import TaskStatus
@@ -32,6 +32,7 @@ class Polls:
         self._seconds = seconds
         self._questions: dict[str, _Question] = {}
         self._lock = threading.Lock()
+        self._silent_until = 0.0
 
     def watch(self, task_id: str, told: Told) -> Poll | None:
         """Have ``told`` called with each answer about a task id, until the poll is stopped."""
@@ -62,11 +63,16 @@ class Polls:
 
     def _ask(self, task_id: str) -> None:
         asked_at = time.monotonic()
+        if asked_at < self._silent_until:
+            return
         answer: TaskStatus | DatahubError
         try:
             answer = self._client.notify(task_id, patience=0, deadline=DEADLINE)
         except DatahubError as error:
             answer = error
+            if isinstance(error, RetryableError) and error.retry_after:
+                # Each goes on at its own times then, and not all at this moment.
+                self._silent_until = asked_at + error.retry_after
         with self._lock:
             question = self._questions.get(task_id)
             polls = list(question.polls) if question else []

@@ -45,7 +45,9 @@ class Backoff:
         asked = error.retry_after or 0.0
         if asked > left:
             return False
-        delay = min(max(asked, self._own(now - self._began)), left)
+        # Whoever is told the same moment must not come back in the same moment.
+        later = asked + random.uniform(0, min(asked, _LONGEST_DELAY))  # noqa: S311 - as below
+        delay = min(max(later, self._own(now - self._began)), left)
         self._began = now + delay
         _log.info("%s; trying again in %.1f s", error, delay)
         return delay

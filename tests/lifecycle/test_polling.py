@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from plugin_framework.errors import DatahubError
+from plugin_framework.errors import DatahubError, ServerUnavailableError
 from plugin_framework.lifecycle.heartbeat import Ticker
 from plugin_framework.lifecycle.polling import CALLS_PER_SECOND, Polls
 from plugin_framework.protocol.client import DatahubClient
@@ -97,3 +98,31 @@ def test_the_more_are_watched_the_longer_the_interval(polls: Polls) -> None:
 def test_nothing_is_asked_where_polling_is_off(hub: StrictDatahub, ticker: Ticker) -> None:
     with DatahubClient(hub.url) as client:
         assert Polls(client, ticker, 0).watch("polled", lambda _at, _answer: None) is None
+
+
+def test_datahub_is_asked_nothing_for_as_long_as_it_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = [1000.0]
+    asked_at: list[float] = []
+    calls: list[Callable[[], object]] = []
+
+    class Busy:
+        def notify(self, *_: object, **__: object) -> TaskStatus:
+            asked_at.append(times[-1])
+            raise ServerUnavailableError("busy", retry_after=60 if times == [1000] else None)
+
+    class ByHand:
+        def start(self, _seconds: Callable[[], float], call: Callable[[], object]) -> Any:
+            calls.append(call)
+
+    clock = SimpleNamespace(monotonic=lambda: times[-1])
+    monkeypatch.setattr("plugin_framework.lifecycle.polling.time", clock)
+    polls = Polls(cast("DatahubClient", Busy()), cast("Ticker", ByHand()), 5)
+    for task in ("one", "other"):
+        polls.watch(task, lambda _at, _answer: None)
+    for call in calls:
+        call()
+    for later in (1005.0, 1059.0, 1061.0, 1065.0):
+        times.append(later)
+        for call in calls:
+            call()
+    assert asked_at == [1000, 1061, 1061, 1065, 1065]

@@ -35,6 +35,13 @@ def test_what_the_server_asks_is_the_least_we_wait(asked: float) -> None:
     assert min(delays(Backoff(1e6), RetryableError("busy", retry_after=asked), 20)) >= asked
 
 
+def test_all_who_are_told_the_same_moment_come_back_one_after_the_other() -> None:
+    error = RetryableError("busy", retry_after=100)
+    waits = [delays(Backoff(1e6), error, 1)[0] for _ in range(300)]
+    assert min(waits) < 104
+    assert max(waits) > 126
+
+
 def test_a_wait_never_outlasts_patience() -> None:
     backoff = Backoff(2)
     assert all(wait <= 2 for wait in delays(backoff, RetryableError("down"), 50))
