@@ -156,7 +156,10 @@ class ServerUnavailableError(RetryableError):
 
 
 class InvalidAnswerError(RetryableError):
-    """Datahub's answer is not the protocol's: truncated, not JSON, or of another shape."""
+    """An answer that is not the protocol's: truncated, not JSON, or of another shape.
+
+    Something between here and Datahub may have given it.
+    """
 
     code = Code.INVALID_ANSWER
 
@@ -185,16 +188,16 @@ class RejectedError(FinalError):
     """Datahub refused the call: a business error, code 1 or 400 and the like.
 
     Attributes:
-        api_code: the envelope's code, or the HTTP status where there was none.
-        by_datahub: an envelope said so; else it may have been a proxy, or a wrong address.
+        api_code: the envelope's code.
+        by_datahub: always true: what others refuse on the way there is an ``InvalidAnswerError``.
     """
 
     code = Code.REJECTED
+    by_datahub: bool = True
 
-    def __init__(self, message: str, api_code: int, *, by_datahub: bool = True) -> None:
-        super().__init__(message, code=None if by_datahub else Code.REJECTED_ON_THE_WAY)
+    def __init__(self, message: str, api_code: int) -> None:
+        super().__init__(message)
         self.api_code = api_code
-        self.by_datahub = by_datahub
 
 
 class UnusableAnswerError(FinalError):

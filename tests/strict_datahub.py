@@ -64,9 +64,19 @@ HEADERS: Final = frozenset(
     }
 )
 How = Literal[
-    "503", "500", "code1", "code500", "reset_before", "reset_after", "hang", "html", "outage"
+    "503",
+    "500",
+    "code1",
+    "code500",
+    "reset_before",
+    "reset_after",
+    "hang",
+    "html",
+    "proxy",
+    "outage",
 ]
 HOWS: Final = frozenset(How.__args__)  # type: ignore[attr-defined] # typeshed hides it
+PAGES: Final = {"html": 200, "proxy": 403}
 ENVELOPE_FAULTS: Final = {
     "503": (503, 500),
     "500": (500, 500),
@@ -182,10 +192,11 @@ class StrictDatahub:
 
         Nothing is applied, but with "reset_after". "outage" breaks the connection before anything
         but the request head is read, so the call counts as not received; "hang" answers nothing
-        until the client closes. At storage "reset_before" comes in mid-body, and there is no
-        "code1" or "code500". Raises ValueError.
+        until the client closes; "proxy" answers as one would that lets nothing through. At storage
+        "reset_before" comes in mid-body, and there is no "code1", "code500" or "proxy". Raises
+        ValueError.
         """
-        if how not in HOWS or (how.startswith("code") and path in {"PUT", "GET"}):
+        if how not in HOWS or (how in {"code1", "code500", "proxy"} and path in {"PUT", "GET"}):
             raise ValueError(f"no such fault for {path}: {how}")
         with self._changed:
             self._faults[path].extend([how] * times)
@@ -237,8 +248,8 @@ class StrictDatahub:
             exchange.reset()
         if how == "hang":
             exchange.hang()
-        if how == "html":
-            exchange.answer(200, {"Content-Type": "text/html"}, b"<html>Bad Gateway</html>")
+        if how in PAGES:
+            exchange.answer(PAGES[how], {"Content-Type": "text/html"}, b"<html>No</html>")
             return
         headers = {"Content-Type": "application/json"}
         if how is not None and self.retry_after is not None:

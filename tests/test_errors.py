@@ -20,7 +20,6 @@ from plugin_framework.errors import (
     DatahubError,
     PluginError,
     Problem,
-    RejectedError,
     SettingsError,
     TaskCancelled,
     problem_of,
@@ -106,11 +105,6 @@ def test_a_problem_is_its_line_wherever_it_goes() -> None:
         assert same == "a: b"
         assert same.code is Code.USAGE
     assert json.dumps([line, line.code]) == '["a: b", "DH-100"]'
-
-
-def test_who_refused_a_call_is_in_its_code() -> None:
-    assert RejectedError("no", 1).code is Code.REJECTED
-    assert RejectedError("no", 404, by_datahub=False).code is Code.REJECTED_ON_THE_WAY
 
 
 def test_an_error_of_somebody_else_is_the_plugins() -> None:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from plugin_framework.errors import (
     AuthenticationError,
+    Code,
     InvalidAnswerError,
     RejectedError,
     ServerUnavailableError,
@@ -102,16 +103,18 @@ def data_of(answer: Answer, now: float) -> Any:
     Raises:
         ServerUnavailableError: 408, 429, 5xx, or code 500.
         AuthenticationError: status or code 401.
-        RejectedError: a redirect, another 4xx, or another code than 0.
-        InvalidAnswerError: a 2xx that is no envelope.
+        RejectedError: another code than 0.
+        InvalidAnswerError: no envelope, or a redirect or another 4xx whose envelope says 0.
     """
     if _is_transient(answer):
         _raise_unavailable(answer, now)
     if answer.unauthenticated:
         raise AuthenticationError(f"{_outline(answer)}: check the key, the secret and the clock")
-    if answer.code or not answer.succeeded:
-        code = answer.code or answer.status
-        raise RejectedError(_outline(answer), code, by_datahub=bool(answer.code))
+    if answer.code:
+        raise RejectedError(_outline(answer), answer.code)
+    if not answer.succeeded:
+        # Datahub refuses in an envelope: this is a proxy, or another server at a wrong address.
+        raise InvalidAnswerError(_outline(answer), code=Code.REJECTED_ON_THE_WAY)
     if answer.envelope is None:
         raise InvalidAnswerError(
             f"{answer.call}: the answer is not the protocol's JSON", unknown_outcome=answer.changes

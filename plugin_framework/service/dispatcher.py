@@ -122,10 +122,6 @@ class Dispatcher:
                 self._on_over(outcome.status, outcome.delivered)
 
     def _refused(self, entry: Entry, error: RejectedError) -> None:
-        # A proxy, or another server at a wrong address, says 403 and 404 too.
-        if not error.by_datahub:
-            self._again(entry, error)
-            return
         log.warning(
             "subtask %s: Datahub refused its start, and it is dropped: %s", entry.subtask_id, error
         )

@@ -23,6 +23,7 @@ from tests.lifecycle.running import SUBTASK, Background, eventually, finish, run
 from tests.strict_datahub import StrictDatahub
 
 RESULT, STATUS, NOTIFY = "/api/task/result", "/api/task/update_status", "/api/task/notify"
+HEARTBEAT = "/api/task/heartbeat"
 THREAD: Mapping[str, Any] = {"isolation": "thread"}
 
 
@@ -220,6 +221,36 @@ def test_a_result_that_is_refused_is_kept(tmp_path: Path) -> None:
         assert again.result == outcome.result
         assert hub.violations == []
     assert (tmp_path / "runs").read_text() == "."
+
+
+def test_a_result_that_a_proxy_refuses_is_sent_again(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        hub.fail_next(RESULT, 2, "proxy")
+        outcome = run(plugins.Quick, hub, tmp_path, **THREAD)
+        assert (outcome.exit_code, outcome.delivered) == (0, True)
+        assert hub.statuses == [1, 3]
+        assert hub.violations == []
+
+
+def test_a_result_that_a_proxy_refuses_for_long_is_kept(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        hub.fail_next(RESULT, 99, "proxy")
+        outcome = run(plugins.Quick, hub, tmp_path, delivery_deadline=0.3, **THREAD)
+        assert (outcome.exit_code, outcome.delivered) == (75, False)
+        assert "HTTP 403" in (outcome.error or "")
+        assert journal_of(tmp_path)[0] == 1
+
+
+def test_a_proxy_that_lets_nothing_through_ends_no_work(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub, Background(plugins.Steps, hub, tmp_path) as task:
+        hub.wait_for(lambda: hub.heartbeats)
+        for path in (HEARTBEAT, NOTIFY):
+            hub.fail_next(path, 3, "proxy")
+        before = len(hub.heartbeats)
+        hub.wait_for(lambda: len(hub.heartbeats) > before + 1)
+        (tmp_path / "go").touch()
+        assert task.ended.exit_code == 0
+        assert hub.statuses == [1, 3]
 
 
 def test_a_result_that_comes_after_datahub_ended_the_subtask(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plugin_framework.errors import (
+    Code,
     ConnectionFailedError,
     DatahubError,
     InvalidAnswerError,
@@ -351,7 +352,6 @@ def test_no_answer_escapes_the_error_tree(answered: bytes | tuple[int, bytes]) -
         (envelope(400, "no such subtask"), 400),
         (envelope(1, "no such subtask", status=400), 1),
         (envelope(7, "no such subtask", status=403), 7),
-        (envelope(0, "no such subtask", status=404), 404),
     ],
 )
 def test_refused_for_good(step: Step, code: int) -> None:
@@ -362,16 +362,26 @@ def test_refused_for_good(step: Step, code: int) -> None:
     ):
         client.post("/x", RESULT, patience=30)
     assert caught.value.api_code == code
-    assert caught.value.by_datahub == (code != 404)  # an envelope that says 0 says nothing
+    assert caught.value.by_datahub
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("make", [status, lambda code: answer(b"", status=code)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        status,
+        lambda code: answer(b"", status=code),
+        lambda code: envelope(0, "no such page", status=code),  # code 0 says nothing
+    ],
+)
 @pytest.mark.parametrize("code", [301, 302, 400, 403, 404, 405, 413])
-def test_a_refusal_without_an_envelope(make: Callable[[int], Step], code: int) -> None:
+def test_a_refusal_without_an_envelope_is_not_datahubs(
+    make: Callable[[int], Step], code: int
+) -> None:
     error = failure(make(code))
-    assert isinstance(error, RejectedError)
-    assert (error.api_code, error.by_datahub) == (code, False)
+    assert isinstance(error, InvalidAnswerError)
+    assert (error.code, error.unknown_outcome) == (Code.REJECTED_ON_THE_WAY, False)
+    assert f"HTTP {code}" in str(error)
 
 
 def test_datahubs_message_is_made_fit_to_print() -> None:

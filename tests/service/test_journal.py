@@ -31,7 +31,7 @@ def record(state: Path, subtask_id: str) -> dict[str, Any]:
 def test_a_proxys_refusal_drops_nothing(status: int, tmp_path: Path) -> None:
     with Hub() as hub:
         hub.proxy = status
-        with ServiceProcess(tmp_path, hub.url, "Counts") as service:
+        with ServiceProcess(tmp_path, hub.url, "Counts", DATAHUB_STARTUP_DEADLINE="0.1") as service:
             assert service.call.create("kept", {}).fate == (200, 0)
             service.wait_for_line("subtask kept is not started")
             assert [line for line in service.lines if "dropped" in line["message"]] == []

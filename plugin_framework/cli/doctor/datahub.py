@@ -229,16 +229,13 @@ def answer(case: Case) -> Iterator[Told]:
         return
     try:
         data_of(exchange.answer, time.time())
-    except AuthenticationError:
+    except (AuthenticationError, RejectedError):
         pass  # an answer, too: what it means is for the next checks
-    except RejectedError as error:
-        if not error.by_datahub:
-            forbidden = exchange.answer.status == _FORBIDDEN
-            said = f"HTTP {exchange.answer.status}, and not by Datahub"
-            yield "fail", said, _LET_THROUGH if forbidden else _WRONG_ADDRESS, error.code
-            return
     except InvalidAnswerError as error:
-        yield "fail", str(error), _WRONG_ADDRESS, error.code
+        refused = error.code is Code.REJECTED_ON_THE_WAY
+        said = f"HTTP {exchange.answer.status}, and not by Datahub" if refused else str(error)
+        forbidden = exchange.answer.status == _FORBIDDEN
+        yield "fail", said, _LET_THROUGH if forbidden else _WRONG_ADDRESS, error.code
         return
     except DatahubError as error:
         remedy = "try again later; ask whoever runs Datahub if it stays so"

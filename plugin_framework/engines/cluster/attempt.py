@@ -250,9 +250,7 @@ class _Attempt:
         except LeaseLostError:
             raise
         except RejectedError as error:
-            return (
-                self._refused(lease, error) if error.by_datahub else self._not_begun(lease, error)
-            )
+            return self._refused(lease, error)
         except ConfigurationError as error:
             return self._failed(lease, gate, journal, "; ".join(error.problems))
         except (DatahubError, OSError) as error:
