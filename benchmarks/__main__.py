@@ -12,6 +12,7 @@ from benchmarks import (
     memory,
     service,
     small_files,
+    soak,
     startup,
     storage,
 )
@@ -30,9 +31,13 @@ PARTS: dict[str, ModuleType] = {
     "storage": storage,
     "transfer": suite,
 }
-unknown = set(sys.argv[1:]) - PARTS.keys()
+FOR_HOURS: dict[str, ModuleType] = {"soak": soak}
+"""Those that run only when they are named."""
+
+every = PARTS | FOR_HOURS
+unknown = set(sys.argv[1:]) - every.keys()
 if unknown:
-    sys.exit(f"no measurement {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    sys.exit(f"no measurement {', '.join(sorted(unknown))}; there are {', '.join(every)}")
 for name in sys.argv[1:] or PARTS:
-    print(f"\n{(PARTS[name].__doc__ or name).splitlines()[0]}")
-    PARTS[name].main()
+    print(f"\n{(every[name].__doc__ or name).splitlines()[0]}")
+    every[name].main()
