@@ -46,12 +46,13 @@ from collections.abc import Iterable
 
 from plugin_framework.error_codes import Code as Code  # noqa: PLC0414 -- had from here, too
 from plugin_framework.error_codes import Problem as Problem  # noqa: PLC0414 -- as Code
+from plugin_framework.redaction import redacted
 
 
 def problem_of(error: BaseException, line: str) -> Problem:
-    """What is told of an error, with its code; that of another error's is the author's."""
+    """What is told and kept of an error: no credential, and its code, the author's if not ours."""
     code = error.code if isinstance(error, DatahubError | TaskInterrupted) else Code.TASK_FAILED
-    return Problem(line, Code(code))
+    return Problem(redacted(line), Code(code))
 
 
 class DatahubError(Exception):

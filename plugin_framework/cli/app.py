@@ -13,6 +13,7 @@ from plugin_framework.cli.dev import dev_command
 from plugin_framework.cli.doctor import doctor_command
 from plugin_framework.cli.emulator import emulator_command
 from plugin_framework.cli.explain import explain_command
+from plugin_framework.cli.hidden import hide
 from plugin_framework.cli.info import info_command, list_command
 from plugin_framework.cli.journal import journal_command
 from plugin_framework.cli.logs import tell
@@ -52,6 +53,7 @@ app.add_command(doctor_command)
 
 def main() -> None:
     """Run the command and exit with its code."""
+    hide()
     try:
         sys.exit(app(prog_name="datahub-plugin", standalone_mode=False))
     except click.exceptions.NoArgsIsHelpError as error:

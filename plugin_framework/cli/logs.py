@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TextIO
@@ -72,22 +73,22 @@ class ToldOnce(logging.Filter):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where log lines come from, in a cluster: the node, and the attempts that run in it by id."""
+    """Where log lines come from: the node, in a cluster, and what is known of subtasks by id."""
 
-    node: str
-    attempts: dict[str, int] = field(default_factory=dict)
+    node: str | None = None
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class JsonLines(logging.Formatter):
     """One JSON object a line: time (UTC), level, logger, message.
 
-    Where there are any: the node, the subtask and its attempt, the code of the error, and the
-    traceback.
+    Where there are any: the node, the subtask with its attempt and trace, the code of the error,
+    and the traceback.
     """
 
     def __init__(self, origin: Origin | None = None) -> None:
         super().__init__()
-        self._origin = origin
+        self._origin = origin or Origin()
 
     def format(self, record: logging.LogRecord) -> str:
         """The line; logging's contract."""
@@ -97,12 +98,11 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if self._origin is not None:
+        if self._origin.node is not None:
             line["node"] = self._origin.node
         if subtask_id := getattr(record, "subtask_id", None):
             line["subtask_id"] = subtask_id
-            if self._origin is not None and subtask_id in self._origin.attempts:
-                line["attempt"] = self._origin.attempts[subtask_id]
+            line.update(self._origin.facts.get(subtask_id, {}))
         if code := getattr(record, "code", None):
             line["code"] = code
         line.update(getattr(record, "facts", {}))
@@ -179,7 +179,7 @@ def set_up_logging(
         handler.setFormatter(logging.Formatter("%(message)s"))
     else:
         handler = logging.StreamHandler(stderr)
-        where = f"{origin.node} " if origin else ""
+        where = f"{origin.node} " if origin and origin.node else ""
         handler.setFormatter(
             logging.Formatter(f"%(asctime)s %(levelname)-7s {where}%(name)s: %(message)s")
             if style == "text"

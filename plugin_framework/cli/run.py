@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from plugin_framework.cli.info import import_from_here
-from plugin_framework.cli.logs import ToldOnce, redacted, set_up_logging
+from plugin_framework.cli.logs import Origin, ToldOnce, redacted, set_up_logging
 from plugin_framework.cli.streams import own_streams
 
 if TYPE_CHECKING:
@@ -273,17 +273,23 @@ def _ignore_signals() -> None:
 def _shown(settings: Settings, plugin: str, stderr: TextIO) -> Iterator[dict[str, object]]:
     """Set logging up, and yield the observers that show the task."""
     from plugin_framework.settings import unknown_variables  # noqa: PLC0415 - loaded late
+    from plugin_framework.telemetry.exposing import exposed  # noqa: PLC0415 - loaded late
+    from plugin_framework.telemetry.log_facts import LogFacts  # noqa: PLC0415 - loaded late
 
-    console = set_up_logging(settings.log_level, settings.log_format, stderr)
+    facts = LogFacts()
+    origin = Origin(facts=facts.by_subtask)
+    console = set_up_logging(settings.log_level, settings.log_format, stderr, origin)
     for warning in unknown_variables(os.environ):
         logging.getLogger("datahub.settings").warning("%s", warning)
-    if console is None:
-        yield {}
-        return
-    for handler in logging.root.handlers:
-        handler.addFilter(ToldOnce())
-    with _live_line(console, plugin) as live:
-        yield {"live line": live}
+    with exposed(settings.metrics) as figures:
+        observers: dict[str, object] = {"log facts": facts, **figures}
+        if console is None:
+            yield observers
+            return
+        for handler in logging.root.handlers:
+            handler.addFilter(ToldOnce())
+        with _live_line(console, plugin) as live:
+            yield {"live line": live, **observers}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import sys
 import click
 
 from plugin_framework.cli.info import import_from_here
-from plugin_framework.cli.logs import set_up_logging
+from plugin_framework.cli.logs import Origin, set_up_logging
 from plugin_framework.cli.streams import own_streams
 
 
@@ -37,6 +37,7 @@ def serve_command(names: tuple[str, ...], host: str, port: int, *, access_log: b
     """
     from plugin_framework.service.server import serve  # noqa: PLC0415 - loaded late
     from plugin_framework.settings import load_settings  # noqa: PLC0415 - loaded late
+    from plugin_framework.telemetry.log_facts import LogFacts  # noqa: PLC0415 - loaded late
 
     # Until there is something to end in good order.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,9 +49,12 @@ def serve_command(names: tuple[str, ...], host: str, port: int, *, access_log: b
     for name in plugins:
         import_from_here(name)
     with own_streams() as (_, stderr):
-        set_up_logging(settings.log_level, settings.log_format, stderr)
+        facts = LogFacts()
+        origin = Origin(facts=facts.by_subtask)
+        set_up_logging(settings.log_level, settings.log_format, stderr, origin)
         warn_of_unknown_variables()
-        serve(plugins, settings, host=host, port=port, request_log=access_log)
+        observers = {"log facts": facts}
+        serve(plugins, settings, host=host, port=port, request_log=access_log, observers=observers)
 
 
 def warn_of_unknown_variables() -> None:

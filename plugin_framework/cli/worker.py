@@ -115,11 +115,16 @@ def _work(
     from plugin_framework.engines.celery.worker import work  # noqa: PLC0415
     from plugin_framework.engines.cluster.node import node_name  # noqa: PLC0415
     from plugin_framework.engines.cluster.resources import machine_offer  # noqa: PLC0415
+    from plugin_framework.telemetry.exposing import exposed  # noqa: PLC0415
+    from plugin_framework.telemetry.log_facts import LogFacts  # noqa: PLC0415
 
-    origin = Origin(node_name(settings.node))
+    name, facts = node_name(settings.node), LogFacts()
     with own_streams() as (_, stderr):
+        origin = Origin(name, facts.by_subtask)
         set_up_logging(settings.log_level, settings.log_format, stderr, origin)
         warn_of_unknown_variables()
         offer = machine_offer(cpus, gpus, memory)
-        code = work(plugins, settings, offer, name=origin.node, numbers=origin.attempts)
+        with exposed(settings.metrics) as figures:
+            observers = {"log facts": facts, **figures}
+            code = work(plugins, settings, offer, name=name, observers=observers)
     sys.exit(code)

@@ -294,7 +294,9 @@ class Service:
 
     async def _show_metrics(self, _request: Request) -> Response:
         assert self._metrics is not None
-        text = self._metrics.text(self._backlog.counts(), self._outlook())
+        counts, outlook = self._backlog.counts(), self._outlook()
+        # In a thread: it asks the journal, which may be at the disk.
+        text = await asyncio.to_thread(self._metrics.text, counts, outlook)
         return Response(text, media_type=self._metrics.media_type)
 
 

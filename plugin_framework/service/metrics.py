@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.service.running import Outlook
+from plugin_framework.telemetry.figures import ReportBacklog, TaskFigures
 
 LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Seconds: the bounds of the histogram's buckets."""
 
 
 class Metrics:
-    """The figures of one service.
+    """The figures of one service; ``tasks`` observes those that run in its own process.
 
     Raises:
         ImportError: prometheus-client is not installed.
@@ -26,6 +27,7 @@ class Metrics:
         self._registry = prometheus_client.CollectorRegistry()
         self.media_type = prometheus_client.CONTENT_TYPE_LATEST
         prometheus_client.ProcessCollector(registry=self._registry)
+        self.tasks: TaskFigures = TaskFigures(self._registry)
         self._requests = prometheus_client.Histogram(
             "datahub_request_seconds",
             "How long requests took to answer.",
@@ -45,6 +47,10 @@ class Metrics:
             ("state",),
             registry=self._registry,
         )
+
+    def watch(self, backlog: Callable[[], tuple[int, float]]) -> None:
+        """Show what is not delivered: ``backlog`` is as of ``ReportBacklog``."""
+        self._registry.register(ReportBacklog(backlog))
 
     def request(self, call: str, status: int, seconds: float) -> None:
         """A request was answered; ``call`` is the last part of its path."""

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from typing import Any
 
@@ -58,7 +58,13 @@ log: logging.Logger = logging.getLogger("datahub.service")
 
 
 def serve(
-    names: Sequence[str], settings: Settings, *, host: str, port: int, request_log: bool = False
+    names: Sequence[str],
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    request_log: bool = False,
+    observers: Mapping[str, object] | None = None,
 ) -> None:
     """Serve these plugins until SIGTERM or SIGINT, and end what runs as ``ON_SHUTDOWN`` says.
 
@@ -74,8 +80,13 @@ def serve(
         listener = made.enter_context(_listen(host, port, signed=inbound is not None))
         name = made.enter_context(_alone(settings))
         follower = Follower()
-        engines = engines_of(made, names, settings, observers={"service": follower})
-        _Running(engines, settings, inbound, follower, name).serve(made, listener, request_log)
+        metrics = _metrics()
+        observing = {"service": follower, **(observers or {})}
+        if metrics is not None:
+            observing["metrics"] = metrics.tasks
+        engines = engines_of(made, names, settings, observers=observing)
+        running = _Running(engines, settings, inbound, follower, name, metrics)
+        running.serve(made, listener, request_log)
 
 
 def _inbound(settings: Settings) -> Inbound | None:
@@ -162,12 +173,15 @@ class _Running:
         inbound: Inbound | None,
         follower: Follower,
         name: str,
+        metrics: Metrics | None,
     ) -> None:
         self._engines = engines
         self._settings = settings
         self._inbound = inbound
         self._journal = next(iter(engines.values())).journal
-        self._metrics = _metrics()
+        self._metrics = metrics
+        if metrics is not None:
+            metrics.watch(self._journal.backlog)
         self._redelivery = Redelivery(settings, self._journal, is_running=self._is_running)
         self._journal.queue.forget_reasons()
         is_local = settings.engine == "local"

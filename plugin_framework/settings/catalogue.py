@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import DotEnvSettingsSource
 
 from plugin_framework.settings.model import Settings, TransferSettings
+from plugin_framework.settings.opentelemetry import SECRETS
 from plugin_framework.settings.values import PREFIX, accepts, variable_of
 
 
@@ -49,7 +50,7 @@ def unknown_line(variable: str) -> str:
 
 def secret_variables() -> frozenset[str]:
     """Names of variables that hold secrets, in capitals and as this environment spells them."""
-    secrets = {name for name, field in fields() if accepts(field).secret}
+    secrets = {name for name, field in fields() if accepts(field).secret} | SECRETS
     return frozenset(secrets | {name for name in os.environ if name.upper() in secrets})
 
 

@@ -41,6 +41,7 @@ from plugin_framework.settings.values import (
     host_label,
     host_patterns,
     key_and_secret,
+    metrics_place,
     node_label,
     not_too_often,
     proxy_address,
@@ -230,6 +231,12 @@ class Settings(BaseSettings):
     """The least severe log lines that are written."""
     log_format: Annotated[Literal["auto", "json", "text"], AnyCase] = "auto"
     """Form of log lines; auto is text on a terminal, else JSON."""
+    metrics: Annotated[
+        Annotated[str, AfterValidator(metrics_place)] | None,
+        Accepts("an address such as 127.0.0.1:9464, or the path of a .prom file"),
+    ] = None
+    """Where `run` and `worker` show figures to Prometheus: an address that answers `GET /metrics`,
+    or a file, written when the command ends. `serve` has its own `/metrics`."""
     secrets_dir: Annotated[
         Annotated[Path, AfterValidator(readable_folder)] | None,
         Accepts("an existing, readable folder", default="/run/secrets where it exists"),

@@ -169,6 +169,16 @@ def node_label(label: str) -> str:
     return label
 
 
+def metrics_place(text: str) -> str:
+    """Refuse what is neither an address nor a file's path; make that one absolute."""
+    if text.endswith(".prom"):
+        return str(absolute(Path(text)))
+    host, _, port = text.rpartition(":")
+    if not (_is_host(host.strip("[]")) and port.isdecimal() and int(port) < 2**16):
+        raise ValueError("no place for figures")
+    return text
+
+
 def host_label() -> str:
     """The host's name, as far as it is a label."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:63] or "node"

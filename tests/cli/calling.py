@@ -128,16 +128,38 @@ class Family:
         return {"FAMILY_MARK": self.mark}
 
     def alive(self) -> set[int]:
-        """The members that have not ended."""
-        return set(self._alive())
+        """The members that have not ended.
 
-    def _alive(self) -> Iterator[int]:
-        for folder in Path("/proc").iterdir():
-            try:
-                if (
-                    folder.name.isdigit()
-                    and self.mark.encode() in (folder / "environ").read_bytes()
-                ):
-                    yield int(folder.name)
-            except OSError:
-                continue  # ended meanwhile
+        A supervisor shows its environment to root alone: it is known by its child or parent.
+        """
+        marked = {pid for pid, environ in _environments() if environ and self._is_in(environ)}
+        hidden = {pid for pid, environ in _environments() if environ is None}
+        while relatives := {pid for pid in hidden - marked if _near(pid, marked)}:
+            marked |= relatives
+        return marked
+
+    def _is_in(self, environ: bytes) -> bool:
+        return self.mark.encode() in environ
+
+
+def _environments() -> Iterator[tuple[int, bytes | None]]:
+    """Of all processes; None where it is not shown."""
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit():
+                yield int(folder.name), (folder / "environ").read_bytes()
+        except PermissionError:
+            yield int(folder.name), None
+        except OSError:
+            continue  # ended meanwhile
+
+
+def _near(pid: int, members: set[int]) -> bool:
+    return _parent_of(pid) in members or pid in map(_parent_of, members)
+
+
+def _parent_of(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None  # ended meanwhile

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from plugin_framework.cli.app import exit_code, problem_lines
 from plugin_framework.cli.dev.service import Orders
+from plugin_framework.cli.hidden import hide
 from plugin_framework.cli.info import import_from_here
 from plugin_framework.cli.logs import set_up_logging
 from plugin_framework.cli.streams import own_streams
@@ -31,6 +32,7 @@ log: logging.Logger = logging.getLogger("datahub.dev")
 
 def main(commands: IO[str]) -> int:
     """Serve as ``commands`` say, until SIGTERM or the parent's end; returns the exit code."""
+    hide()
     die_with_parent()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda got, _frame: sys.exit(128 + got))
