@@ -15,6 +15,7 @@ from typing import Any
 import click
 import error_pages
 import sequence_diagram
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 import plugin_framework
@@ -27,6 +28,7 @@ from plugin_framework.service.metrics import Metrics
 from plugin_framework.service.request_log import CALLS
 from plugin_framework.service.running import NodeSeen, Outlook, QueueSeen
 from plugin_framework.settings import describe_settings
+from plugin_framework.telemetry.figures import TaskFigures
 
 DOCS = Path(__file__).parent
 FOLDER = DOCS / "reference"
@@ -50,7 +52,12 @@ EXIT_CODES = {
 LABELS = {
     "call": ", ".join(f"`{call}`" for call in sorted(CALLS)) + "; `other` for any other path",
     "status": "of a request, the HTTP status of its answer; of a subtask, "
-    + ", ".join(f"`{status.name.lower()}`" for status in TaskStatus if status.is_final),
+    + ", ".join(f"`{status.name.lower()}`" for status in TaskStatus if status.is_final)
+    + "; of an attempt, also `initial`, `running` and `paused`, where another is to follow",
+    "direction": "`download`, `upload`",
+    "kind": "`status`, `result`",
+    "outcome": "of a heartbeat, `sent` or `missed`; of a report that was sent, `delivered`,"
+    " `failed` (it is sent again) or `refused`; of a transfer, `done` or `failed`",
     "state": "`waiting`, `running`, `paused`; what is paused keeps its place",
     "plugin": "the plugins that are served",
     "class": "what a subtask needs, such as `c1` or `c4-g1-m32g`",
@@ -259,25 +266,47 @@ def leads_to(kind: type[BaseException]) -> str:
 def metrics_page() -> Iterator[str]:
     """What the service tells Prometheus."""
     yield "# Metrics\n"
-    yield "What [`serve`](../how-to/serve.md) answers at `GET /metrics`, where prometheus-client is"
-    yield "installed (the extra `telemetry`). No label holds a subtask's id.\n"
+    yield "What Prometheus is told, where prometheus-client is installed (the extra `telemetry`)."
+    yield "[Observe](../how-to/observe.md) shows how. [`serve`](../how-to/serve.md) has all of them"
+    yield "at `GET /metrics`; `run` and `worker` have those that the last column says, where"
+    yield "`DATAHUB_METRICS` does. No label holds a subtask's id.\n"
     rows = [
-        (f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels) or "-", meaning)
+        (
+            f"`{name}`",
+            kind,
+            ", ".join(f"`{label}`" for label in labels) or "-",
+            meaning,
+            "all" if name in everywhere() or name.startswith("process_") else "`serve`",
+        )
         for name, kind, labels, meaning in metrics()
     ]
-    yield table(("metric", "type", "labels", "meaning"), rows)
-    yield "\nA metric whose name begins with `process_` is about the service's own process. The"
-    yield "processes of plugins are not counted in it. Those of nodes, of queues and of what is"
-    yield "handed over are there where subtasks run on"
-    yield "[many machines](../how-to/run-on-many-machines.md).\n"
+    yield table(("metric", "type", "labels", "meaning", "where"), rows)
+    yield "\nA metric whose name begins with `process_` is about the supervisor's own process. The"
+    yield "processes of plugins are not counted in it: `datahub_attempt_memory_bytes` is theirs."
+    yield "Those of attempts, transfers, heartbeats and tries of reports are about what runs in the"
+    yield "process that is asked: where subtasks run on"
+    yield "[many machines](../how-to/run-on-many-machines.md), the workers have them. Those of"
+    yield "nodes, of queues and of what is handed over are there in that case alone.\n"
     yield table(("label", "values"), [(f"`{name}`", text) for name, text in LABELS.items()])
 
 
+def everywhere() -> set[str]:
+    """The names of the metrics that `run` and `worker` have, too."""
+    registry = CollectorRegistry()
+    TaskFigures(registry)
+    families = list(registry.collect())
+    return {one.name + "_total" * (one.type == "counter") for one in families}
+
+
 def metrics() -> Iterator[tuple[str, str, list[str], str]]:
-    """Each metric's name, type, labels and meaning, from a service that had one request."""
+    """Each metric's name, type, labels and meaning, from a service that ran one subtask."""
     figures = Metrics()
     figures.request("ready", 200, 0.0)
     figures.ended(TaskStatus.COMPLETED)
+    figures.tasks.datahub_attempt_begun("s", "p")
+    figures.tasks.datahub_stalled("s")
+    figures.tasks.datahub_attempt_ended("s", TaskStatus.COMPLETED, 1.0, 1)
+    figures.watch(lambda: (0, 0.0))
     shown = figures.text({"running": 0}, OUTLOOK).decode()
     for family in text_string_to_metric_families(shown):
         if family.name.endswith("_created"):  # when a counter began: the client's own affair

@@ -15,7 +15,7 @@ CANARY = "canary-5f1d"
 UNSET = (
     *("BASE_URL", "API_KEY", "API_SECRET", "API_SECRET_PREVIOUS", "TOKEN"),
     *("SUBTASK_ID", "TASK_ID", "PLUGIN", "CONFIG", "CA_BUNDLE", "PROXY", "BROKER_URL"),
-    "STORE_URL",
+    *("STORE_URL", "METRICS"),
     *("TRANSFER__CHUNK_SIZE", "TRANSFER__BANDWIDTH", "TRANSFER__PROCESS_CONCURRENCY"),
 )
 DEFAULTS: dict[str, object] = dict.fromkeys(UNSET) | {
@@ -48,6 +48,9 @@ DEFAULTS: dict[str, object] = dict.fromkeys(UNSET) | {
 }
 
 GOOD = [
+    ("METRICS", "127.0.0.1:9464", "127.0.0.1:9464"),
+    ("METRICS", "[::1]:0", "[::1]:0"),
+    ("METRICS", "/var/lib/figures/run.prom", "/var/lib/figures/run.prom"),
     ("BASE_URL", "https://datahub.example.com/", "https://datahub.example.com"),
     ("BASE_URL", "https://example.com:8443/hub//", "https://example.com:8443/hub"),
     ("TOKEN", CANARY, SecretStr(CANARY)),
@@ -114,6 +117,7 @@ SECONDS_OR_OFF = "a number of 0 or more (seconds; 0: off)"
 HTTP = "an http:// or https:// address, such as https://datahub.example.com"
 HTTPS = "https:// (http:// leaves this machine only with DATAHUB_ALLOW_INSECURE=true)"
 UNICODE = "Unicode text that is not empty"
+FIGURES = "an address such as 127.0.0.1:9464, or the path of a .prom file"
 HEADER = "printable ASCII characters without spaces (it goes into an HTTP header)"
 PROXY = "env, or a URL such as http://proxy.example.com:3128"
 BROKER = "a RabbitMQ address, such as amqp://user:password@host:5672/vhost"
@@ -124,6 +128,9 @@ RATE = "none, or a size greater than 0, such as 10MB (bytes per second)"
 HOSTS = "hosts without port, such as *.example.com,storage.internal"
 
 BAD = [
+    ("METRICS", "9464", FIGURES),
+    ("METRICS", "host:99999", FIGURES),
+    ("METRICS", "/var/lib/figures.txt", FIGURES),
     ("SUBTASK_ID", "\udcff", UNICODE),
     ("BASE_URL", "datahub.example.com", HTTP),
     ("BASE_URL", "ftp://datahub.example.com", HTTP),

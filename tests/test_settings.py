@@ -327,7 +327,10 @@ def test_secret_variables_in_the_spelling_of_the_environment(
     monkeypatch.setenv("datahub_Token", CANARY)
     names = ("API_KEY", "API_SECRET", "API_SECRET_PREVIOUS", "TOKEN", "PROXY")
     urls = ("BROKER_URL", "STORE_URL")
-    assert secret_variables() == {*(f"DATAHUB_{name}" for name in names + urls), "datahub_Token"}
+    ours = {*(f"DATAHUB_{name}" for name in names + urls), "datahub_Token"}
+    signals = ("", "TRACES_", "METRICS_", "LOGS_")
+    collector = {f"OTEL_EXPORTER_OTLP_{signal}HEADERS" for signal in signals}
+    assert secret_variables() == ours | collector
 
 
 def test_secrets_never_show(secrets_dir: Path) -> None:

@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 import click
 
 from plugin_framework.errors import DatahubError, Problem
+from plugin_framework.redaction import redacted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-# What may be a URL. Each is looked at once: lines come from plugins, and may be long and hostile.
-_WORD = re.compile(r"[^\s'\"<>]+")
-_SIGNED = re.compile("(?:signature|credential|security-token)=", re.IGNORECASE)
 # In the framework's own messages the first value is the subtask's id, where they begin so.
 _ABOUT_A_SUBTASK = re.compile("[^%]*\\bsubtask %s")
 _NOISY = ("apscheduler", "httpcore", "httpx", "matplotlib", "PIL", "stamina", "watchfiles")
@@ -126,30 +124,6 @@ def _code_of(record: logging.LogRecord) -> str | None:
     raised = record.exc_info[1] if record.exc_info else None
     known = (one.code for one in (*given, raised) if isinstance(one, DatahubError | Problem))
     return next(known, getattr(record, "code", None))
-
-
-def redacted(text: str) -> str:
-    """The text without the queries of URLs, and without the user names and passwords in them."""
-    return _WORD.sub(lambda found: _redacted_word(found[0]), text)
-
-
-def _redacted_word(word: str) -> str:
-    """A presigned query is a credential, and so is what stands before a host's @."""
-    first, *rest = word.split("://")
-    path, question, query = first.partition("?")
-    # Other libraries log the path and query of a request by themselves.
-    if question and _SIGNED.search(query):
-        return f"{path}?..."
-    clean = [first]
-    for part in rest:
-        path, question, _ = part.partition("?")
-        authority, slash, place = path.partition("/")
-        if "@" in authority:
-            path = f"...@{authority.rpartition('@')[2]}{slash}{place}"
-        clean.append(f"{path}?..." if question else path)
-        if question:
-            break
-    return "://".join(clean)
 
 
 def tell(line: str) -> None:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from plugin_framework.cli.info import import_from_here
-from plugin_framework.cli.logs import Origin, ToldOnce, redacted, set_up_logging
+from plugin_framework.cli.logs import Origin, ToldOnce, set_up_logging
 from plugin_framework.cli.streams import own_streams
+from plugin_framework.redaction import redacted
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -162,6 +162,14 @@ class Journal:
         """What is still to be sent for a subtask, in order."""
         return [report for report in self._reports(subtask_id) if report.fate == "pending"]
 
+    def backlog(self) -> tuple[int, float]:
+        """How many reports are still to be sent, and the oldest's age in seconds."""
+        with self._db.read() as db:
+            count, oldest = db.execute(
+                "SELECT count(*), min(created) FROM reports WHERE fate = 'pending'"
+            ).fetchone()
+        return count, max(time.time() - oldest, 0.0) if count else 0.0
+
     def ending(self, subtask_id: str) -> Report | None:
         """The subtask's terminal report, whatever became of it."""
         reports = self._reports(subtask_id)

@@ -52,3 +52,4 @@ class Observers:
         while (event := self._events.get()) is not None:
             hook, facts = event
             getattr(self._hooks, hook)(**facts)
+        self._hooks.datahub_closing()

@@ -373,7 +373,7 @@ class TaskContext(Generic[ConfigT_co]):
             self._host.save_state(new)
             self.state = new
 
-    def tell(self, kind: str, **facts: Any) -> None:
+    def tell(self, kind: str, /, **facts: Any) -> None:
         """Tell the extensions that observe, in the supervisor: their ``datahub_told`` is called.
 
         It happens soon, or not at all where very much is told.

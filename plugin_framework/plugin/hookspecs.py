@@ -178,6 +178,10 @@ class ObserverHooks:
     def datahub_heartbeat(self, subtask_id: str, late: float, error: str | None) -> None:
         """A heartbeat was sent, ``late`` seconds after its time; ``error`` is as of a report."""
 
+    @hookspec
+    def datahub_closing(self) -> None:
+        """The supervisor ends, in 5 seconds at the latest: send what you have kept."""
+
 
 TASK_HOOKS = tuple(name for name in vars(TaskHooks) if not name.startswith("_"))
 OBSERVER_HOOKS = tuple(name for name in vars(ObserverHooks) if not name.startswith("_"))

@@ -93,10 +93,13 @@ def fixtures() -> Iterator[str]:
 
 
 def metrics() -> Iterator[str]:
-    """Those of a service that had one request and ended one subtask; not the process's own."""
+    """Those of a service that had one request and ran one subtask; not the process's own."""
     figures = Metrics()
     figures.request("ready", 200, 0.0)
     figures.ended(TaskStatus.COMPLETED)
+    figures.tasks.datahub_attempt_begun("s", "p")
+    figures.tasks.datahub_stalled("s")
+    figures.tasks.datahub_attempt_ended("s", TaskStatus.COMPLETED, 1.0, 1)
     shown = figures.text({"running": 0}).decode()
     for name, labels in re.findall(r"^(datahub_\w+)\{(.*)\} ", shown, re.MULTILINE):
         if not name.endswith("_created"):  # the client's own affair

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin_framework.cli.logs import JsonLines, Origin, Redact, redacted
+from plugin_framework.cli.logs import JsonLines, Origin, Redact
 
 SECRET = st.text(string.ascii_letters + string.digits + "-_~%.", min_size=12).map("s3cr3t".__add__)
 PLACE = st.text(string.ascii_lowercase + "/.-:0123456789", min_size=1)
@@ -83,7 +83,7 @@ def test_a_line() -> None:
 
 
 def test_in_a_cluster_a_line_names_the_node_and_the_attempt() -> None:
-    origin = Origin("machine-1", {"s-1": 2})
+    origin = Origin("machine-1", {"s-1": {"attempt": 2}})
     line = logged("subtask %s: running", "s-1", origin=origin)
     assert (line["node"], line["subtask_id"], line["attempt"]) == ("machine-1", "s-1", 2)
     other = logged("subtask %s: running", "s-2", origin=origin)

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, NoReturn
 
@@ -51,11 +51,11 @@ def work(
     offer: Offer,
     *,
     name: str,
-    numbers: MutableMapping[str, int],
+    observers: Mapping[str, object],
 ) -> int:
     """Run subtasks of these plugins until SIGTERM or SIGINT; returns the exit code.
 
-    For the main thread. ``name`` is the node's, and ``numbers`` are kept as ``Node`` says.
+    For the main thread. ``name`` is the node's, and ``observers`` are told of its subtasks.
 
     Raises:
         ConfigurationError: the plugins, the settings, the broker or the store cannot be used.
@@ -65,7 +65,7 @@ def work(
     _quieten_celery()
     settings = settings_of_a_worker(settings)
     with ExitStack() as made:
-        plugins = Plugins(engines_of(made, names, settings), offer)
+        plugins = Plugins(engines_of(made, names, settings, observers=observers), offer)
         broker = Broker(settings)
         retry = Retry(settings.startup_deadline)
         store = made.enter_context(
@@ -85,7 +85,6 @@ def work(
             slots=common_slots(
                 [plugins.needs[each] for each in plugins.served], offer, settings.max_concurrency
             ),
-            numbers=numbers,
         )
         retry.until_there(node.open)
         made.callback(node.close)

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -53,9 +53,8 @@ class Node:
     """One process of a cluster. All methods may be called from any thread.
 
     ``engines`` are those of the plugins that it runs; ``plugins`` are the versions of these, and
-    of those that it would run if their subtasks fitted into its ``offer``. ``numbers`` is kept up
-    to date with the attempt that runs of each subtask, for the log. The record is written once a
-    second, from ``open`` on.
+    of those that it would run if their subtasks fitted into its ``offer``. The record is
+    written once a second, from ``open`` on.
     """
 
     def __init__(
@@ -70,7 +69,6 @@ class Node:
         plugins: Mapping[str, str],
         offer: Offer,
         slots: int,
-        numbers: MutableMapping[str, int],
     ) -> None:
         self.name: str = name
         self.label: str = settings.node
@@ -82,7 +80,6 @@ class Node:
         self.draining: threading.Event = threading.Event()
         self._engine = engine
         self._offer = offer
-        self._numbers = numbers
         self._plugins = plugins
         self._changed = threading.Condition()
         self._attempts: list[_Attempt] = []
@@ -119,7 +116,6 @@ class Node:
                 if one.subtask_id == lease.subtask_id and one.run is None
             )
             attempt.run, wanted, number = run, attempt.wanted, self._signal
-            self._numbers[lease.subtask_id] = lease.number
         if wanted is not None:
             _control(run, wanted)
         if number is not None:
@@ -129,7 +125,6 @@ class Node:
         finally:
             with self._changed:
                 attempt.run = None
-                self._numbers.pop(lease.subtask_id, None)
 
     def ended(self, status: TaskStatus) -> None:
         """Count a subtask that this process brought to its end."""

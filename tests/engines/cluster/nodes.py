@@ -123,7 +123,6 @@ class OneNode:
             plugins={},
             offer=Offer(1, 0, 0),
             slots=1,
-            numbers={},
         )
 
     def take(

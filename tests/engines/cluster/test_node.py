@@ -125,12 +125,10 @@ def test_the_others_know_what_it_does(cluster: Cluster) -> None:
     node.begin()
     node.works(1)
     eventually(lambda: record().running == (SUBTASK,))
-    assert node.node._numbers == {SUBTASK: 1}
     node.go()
     node.end()
     eventually(lambda: record().ended == {"completed": 1})
     assert record().running == ()
-    assert node.node._numbers == {}
     node.node.drain(signal.SIGTERM)
     eventually(lambda: record().draining)
     beats = record().beats
