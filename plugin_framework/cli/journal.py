@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from plugin_framework.cli.logs import redacted, set_up_logging
+from plugin_framework.cli.logs import set_up_logging
 from plugin_framework.cli.streams import own_stdout
+from plugin_framework.redaction import redacted
 
 if TYPE_CHECKING:
     from plugin_framework.journal.journal import Journal

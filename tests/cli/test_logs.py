@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugin_framework.cli.logs import JsonLines, Origin, Redact
+from plugin_framework.redaction import redacted
 
 SECRET = st.text(string.ascii_letters + string.digits + "-_~%.", min_size=12).map("s3cr3t".__add__)
 PLACE = st.text(string.ascii_lowercase + "/.-:0123456789", min_size=1)

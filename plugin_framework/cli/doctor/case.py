@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from plugin_framework.cli.doctor.exchange import Exchange, ask
 from plugin_framework.cli.doctor.reading import MASK, Reading
-from plugin_framework.cli.logs import redacted
 from plugin_framework.cli.timeline import plain
+from plugin_framework.redaction import redacted
 from plugin_framework.settings import Settings, secret_variables
 from plugin_framework.settings.values import PREFIX, variable_of
 
