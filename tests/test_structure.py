@@ -70,7 +70,7 @@ def test_only_the_settings_read_the_environment() -> None:
         "cli/run.py",
         "cli/serve.py",
         "engines/celery/consumer_timeout.py",
-        "isolation/process.py",
+        "isolation/remote_forkserver.py",
         "plugin/command.py",
         "testing/conformance/probe.py",
     }

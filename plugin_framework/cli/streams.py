@@ -31,7 +31,7 @@ def own_stdout() -> Iterator[Callable[[str], None]]:
 @contextmanager
 def own_streams() -> Iterator[tuple[Callable[[str], None], TextIO]]:
     """As ``own_stdout``, but what else is printed is logged; yield the real stderr, too."""
-    from plugin_framework.isolation.process import pump_lines  # noqa: PLC0415 - loaded late
+    from plugin_framework.isolation.output import pump_lines  # noqa: PLC0415 - loaded late
 
     with own_stdout() as say:
         # Never closed: what is wrong is logged there to the very end.

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any, Protocol
+from typing import Any
 
 from plugin_framework.isolation.channel import Channel
+from plugin_framework.isolation.worker_exit import WorkerExit
 
 CHECK_SECONDS = 5.0
 """How long a validation may take."""
@@ -25,16 +26,6 @@ EXIT_SECONDS = 2.0
 """How long it may take until it is known how a process ended."""
 
 
-class Exit(Protocol):
-    """How a process ended: ``code`` as of ``subprocess``."""
-
-    @property
-    def code(self) -> int: ...  # noqa: D102 - see the class
-
-    def cause(self) -> str:
-        """One line on what ended it."""
-
-
 class CheckerDiedError(Exception):
     """A process ended before it had answered; the text says how."""
 
@@ -46,7 +37,7 @@ class Checker:
         self.pid: int | None = None
         self._connection = connection
         self._channel = Channel(connection)
-        self._exit: Future[Exit] = Future()
+        self._exit: Future[WorkerExit] = Future()
 
     @property
     def gone(self) -> bool:
@@ -86,7 +77,7 @@ class Checker:
         self.kill()
         self._channel.close()
 
-    def exited(self, how: Exit) -> None:
+    def exited(self, how: WorkerExit) -> None:
         """The process is gone."""
         self.kill()
         self._exit.set_result(how)

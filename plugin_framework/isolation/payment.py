@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Protocol
 
 from plugin_framework.errors import PluginCrashedError, PluginError
 from plugin_framework.isolation.session import Ending, Verdict
+from plugin_framework.isolation.worker_exit import WorkerExit
 from plugin_framework.protocol.models import TaskStatus
-
-
-class Exit(Protocol):
-    """How a process ended."""
-
-    def cause(self) -> str:
-        """One line on what ended it."""
 
 
 class PaymentHost:
@@ -29,7 +22,7 @@ class PaymentHost:
         self._ending.set_result(ending)
         return Verdict(int(TaskStatus.COMPLETED))
 
-    def exited(self, how: Exit) -> None:
+    def exited(self, how: WorkerExit) -> None:
         """The process is gone, perhaps without an answer."""
         with suppress(Exception):  # it has answered
             self._ending.set_exception(PluginCrashedError(how.cause()))

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from plugin_framework.errors import Code, InvalidConfigError
 from plugin_framework.isolation.check import CHECK_SECONDS, LATE
 from plugin_framework.isolation.payment import PaymentHost
-from plugin_framework.isolation.process import WorkerExit
 from plugin_framework.isolation.session import TaskHost, run_hooks, run_payment
+from plugin_framework.isolation.worker_exit import WorkerExit
 from plugin_framework.plugin.base import DatahubPlugin, config_schema, parse_config
 from plugin_framework.plugin.context import Gate, TaskFacts
 from plugin_framework.plugin.loader import PluginRef, load_extensions

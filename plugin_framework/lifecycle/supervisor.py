@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from plugin_framework.isolation.process import WorkerExit
 from plugin_framework.isolation.session import TaskHost
+from plugin_framework.isolation.worker_exit import WorkerExit
 from plugin_framework.journal.journal import Report
 from plugin_framework.journal.uploads import KeptPart, KeptUpload, Output
 from plugin_framework.lifecycle.clock import REAL, Clock

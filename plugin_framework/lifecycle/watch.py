@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Final, Literal, Protocol
 
-from plugin_framework.isolation.process import WorkerExit
+from plugin_framework.isolation.worker_exit import WorkerExit
 from plugin_framework.lifecycle.clock import REAL, Clock
 
 TERM_TO_KILL_SECONDS = 1.0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from plugin_framework.errors import ConnectionFailedError, RejectedError, ServerUnavailableError
-from plugin_framework.isolation.process import WorkerExit
+from plugin_framework.isolation.worker_exit import WorkerExit
 from plugin_framework.lifecycle.heartbeat import Tick
 from plugin_framework.lifecycle.reporter import Delivery, Reporter
 from plugin_framework.protocol.models import TaskStatus

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from plugin_framework.isolation.process import WorkerExit
 from plugin_framework.isolation.session import Ending, Verdict
+from plugin_framework.isolation.worker_exit import WorkerExit
 from plugin_framework.plugin.context import TaskFacts, UploadedFile
 from plugin_framework.protocol.models import TaskStatus
 

@@ -18,10 +18,13 @@ import pytest
 from plugin_framework.errors import (
     InvalidConfigError,
     JournalError,
+    PluginCrashedError,
     PluginLoadError,
     StorageError,
 )
-from plugin_framework.isolation.process import ProcessIsolation, ProcessWorker, WorkerExit
+from plugin_framework.isolation.process import ProcessIsolation
+from plugin_framework.isolation.process_worker import ProcessWorker
+from plugin_framework.isolation.worker_exit import WorkerExit
 from plugin_framework.plugin.json_limits import DEPTH_LIMIT
 from plugin_framework.plugin.loader import PluginRef, ref_of
 from plugin_framework.protocol.models import TaskStatus
@@ -462,6 +465,16 @@ def test_a_hanging_import_does_not_hold_up_the_close(tmp_path: Path) -> None:
     isolation.close()
     with pytest.raises(ProcessLookupError):
         os.kill(isolation._server._process.pid, 0)
+
+
+def test_a_process_that_cannot_be_started_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = set(Path("/proc/self/fd").iterdir())
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(PluginCrashedError, match="no process can be started"):
+        ProcessIsolation(ref_of(Hostile), secrets=frozenset())
+    until(lambda: set(Path("/proc/self/fd").iterdir()) <= before)
 
 
 def test_files_of_the_current_folder_are_not_taken_for_modules(
