@@ -62,12 +62,12 @@ def kept_ports(file: Path, wanted: Sequence[int | None]) -> Iterator[list[int]]:
 
 
 def _read(file: Path, count: int) -> Sequence[int]:
+    """The ports of last time; any free ones where they cannot be told."""
     try:
-        ports = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        ports = None
-    fits = isinstance(ports, list) and len(ports) == count
-    return [int(port) for port in ports] if fits else [0] * count
+        ports = [int(port) for port in json.loads(file.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, OverflowError):
+        ports = []
+    return ports if len(ports) == count else [0] * count
 
 
 def _reserve(wanted: int | None, known: int) -> socket.socket:

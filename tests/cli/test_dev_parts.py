@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -107,7 +107,12 @@ def test_ports_are_those_of_last_time_if_they_are_free(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", first[0])), kept_ports(file, [None, None]) as other:
         assert other[0] != first[0]
         assert other[1] == first[1]
-    file.write_text("[70000, -1]")
+
+
+@pytest.mark.parametrize("kept", ["[70000, -1]", '["a", null]', "[1e999, 2]", "[1]", "{}", "["])
+def test_ports_that_are_none_are_replaced(kept: str, tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    file.write_text(kept)
     with kept_ports(file, [None, None]) as new:
         assert all(0 < port < 65536 for port in new)
 
@@ -158,6 +163,22 @@ def test_lines_are_kept_with_their_tasks_and_say_why_one_failed(tmp_path: Path) 
         assert store.subtask("s").reason == "the reason: all of it"
         kept = [line.message for line in store.logs("s")]
     assert kept == [lines[0]["message"], lines[1]["message"], "more\nTraceback"]
+
+
+def test_a_line_that_is_no_unicode_is_kept_as_it_is_shown_and_so_are_those_after_it(
+    tmp_path: Path,
+) -> None:
+    """A file's name may be any bytes, and a plugin may log it."""
+    odd, plain = "caf\udce9.csv", "the next line"
+    with closing(Store(tmp_path)) as store:
+        store.create_subtask("s")
+        with Keeper(store) as keeper:
+            for message in (odd, plain):
+                line = {"logger": odd, "message": message}
+                for subtask_id in (odd, "s"):
+                    keeper.take(record_of(json.dumps(line | {"subtask_id": subtask_id})))
+        kept = [(line.logger, line.message) for line in store.logs("s")]
+    assert kept == [(r"caf\udce9.csv", r"caf\udce9.csv"), (r"caf\udce9.csv", plain)]
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, 2), ("30", 30)])

@@ -99,8 +99,8 @@ class Keeper:
         if subtask_id is None or self._waiting.full():
             return
         text = "\n".join(filter(None, (str(record.msg), record.exc_text)))
-        line = LogLine(record.created, record.levelname, record.name, text)
-        self._waiting.put((str(subtask_id), line))
+        line = LogLine(record.created, record.levelname, _storable(record.name), _storable(text))
+        self._waiting.put((_storable(str(subtask_id)), line))
 
     def _keep(self) -> None:
         while (first := self._waiting.get()) is not None:
@@ -131,6 +131,11 @@ class Keeper:
         for line in lines:
             if reason := _reason(subtask_id, line):
                 self._store.set_reason(subtask_id, reason)
+
+
+def _storable(text: str) -> str:
+    """The text as it is shown: half a surrogate pair, as of a file's name, is in no database."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _reason(subtask_id: str, line: LogLine) -> str | None:
