@@ -4,7 +4,7 @@ BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test lint unit browser tools cluster-tools test-cluster bench docs site lock clean
+.PHONY: help setup demo test lint unit browser tools cluster-tools test-cluster bench simulate fuzz docs dist sbom licences audit test-pythons site lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -59,13 +59,40 @@ bench: setup .bench/.ready ## transfers beside other clients and the limit (BENC
 docs: setup ## write the generated reference pages
 	$(BIN)/python docs/generate.py
 
+simulate: setup ## draw the pictures of docs/explanation/scaling.md anew
+	$(BIN)/python -m benchmarks.simulation
+
+fuzz: setup ## feed each fuzz target for SECONDS=600
+	for target in signing answers ranges config_values; do $(BIN)/python -m fuzz $$target -max_total_time=$(or $(SECONDS),600) || exit 1; done
+
+dist: setup ## build sdist and wheel of the last commit into dist/
+	rm -rf build/source dist
+	mkdir -p build/source
+	git archive HEAD | tar --extract --directory build/source
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation --outdir dist build/source
+	cd dist && sha256sum * | tee ../build/SHA256SUMS
+
+sbom: setup ## write the bill of materials (CycloneDX) into build/sbom.cdx.json
+	mkdir -p build
+	$(BIN)/python -W error -m release.sbom build/sbom.cdx.json
+
+licences: setup ## print under which licences users get what is installed, and refuse any not allowed
+	$(BIN)/python -m release.licences
+
+audit: setup ## look up known vulnerabilities of all that is pinned (asks a service on the internet)
+	for pins in constraints/*.txt; do $(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off --requirement $$pins || exit 1; done
+
+test-pythons: dist ## try the wheel on VERSIONS="3.11 3.12 3.13 3.14", by default on those that are here
+	$(BIN)/python -m release.pythons dist/*.whl $(VERSIONS)
+
 site: setup ## build the documentation site into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock: ## pin the dependencies anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o constraints/runtime.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --all-extras -c constraints/runtime.txt -o constraints/extras.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group build -o constraints/build.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --group dev -c constraints/runtime.txt -c constraints/build.txt -o constraints/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --group dev -c constraints/extras.txt -c constraints/build.txt -o constraints/dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group peers -c constraints/dev.txt -o constraints/peers.txt
 
 clean: ## remove what was made
