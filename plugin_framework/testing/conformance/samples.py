@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -108,8 +109,7 @@ def _is_lines(sample: Path, head: bytes) -> bool:
 
 def _is_text(head: bytes) -> bool:
     try:
-        # The last character may be cut short.
-        head[:-4].decode()
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # whose end may be half a character
     except UnicodeDecodeError:
         return False
     return b"\0" not in head
