@@ -1,8 +1,9 @@
 """The process that has a plugin imported, and forks one process for each task.
 
-Started by ``remote_forkserver.py`` with an environment free of secrets; it talks over one Unix socket, given
-by file descriptor: ``load`` first, then any number of ``fork``. After ``fork`` comes one byte that
-carries two file descriptors. It ends, and all its tasks with it, when the supervisor is gone.
+Started by ``remote_forkserver.py`` with an environment free of secrets; it talks over one Unix
+socket, given by file descriptor: ``load`` first, then any number of ``fork``. After ``fork`` comes
+one byte that carries two file descriptors. It ends, and all its tasks with it, when the supervisor
+is gone.
 
 None of the author's code runs here after the import: what hangs or crashes is a process of its own.
 
