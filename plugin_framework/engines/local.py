@@ -32,7 +32,9 @@ from plugin_framework.plugin.loader import (
     load_extensions,
     ref_of,
 )
-from plugin_framework.protocol.client import Credentials, DatahubClient, Guard
+from plugin_framework.protocol.caller import Guard
+from plugin_framework.protocol.client import DatahubClient
+from plugin_framework.protocol.credentials import Credentials
 from plugin_framework.settings import Settings, load_settings, secret_variables
 from plugin_framework.transfer.address import kind_of
 from plugin_framework.transfer.engine import Engine, EngineOptions

@@ -23,11 +23,11 @@ from plugin_framework.errors import (
     InvalidResultError,
 )
 from plugin_framework.protocol.client import (
-    Credentials,
     DatahubClient,
     result_report,
     status_report,
 )
+from plugin_framework.protocol.credentials import Credentials
 from plugin_framework.protocol.models import (
     CompletedPart,
     TaskStatus,

@@ -24,7 +24,8 @@ from plugin_framework.errors import (
     ServerUnavailableError,
     UnusableAnswerError,
 )
-from plugin_framework.protocol.client import MAXIMUM_BODY, DatahubClient
+from plugin_framework.protocol.caller import MAXIMUM_BODY
+from plugin_framework.protocol.client import DatahubClient
 from plugin_framework.protocol.models import TaskStatus, UploadRequest
 from tests.scripted_server import (
     ScriptedServer,

@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from plugin_framework.errors import CertificateError, ConfigurationError
-from plugin_framework.protocol.client import Credentials, DatahubClient
+from plugin_framework.protocol.client import DatahubClient
+from plugin_framework.protocol.credentials import Credentials
 from plugin_framework.protocol.models import TaskStatus
 from tests.scripted_server import (
     Exchange,

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from plugin_framework.errors import ConfigurationError
 from plugin_framework.protocol.answer import Answer, envelope_of
-from plugin_framework.protocol.client import Credentials
+from plugin_framework.protocol.credentials import Credentials
 from plugin_framework.protocol.transport import (
     Attempt,
     DeadlineTransport,

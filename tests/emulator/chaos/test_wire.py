@@ -24,7 +24,8 @@ from plugin_framework.errors import (
     ServerUnavailableError,
     StorageUnreachableError,
 )
-from plugin_framework.protocol.client import Credentials, DatahubClient
+from plugin_framework.protocol.client import DatahubClient
+from plugin_framework.protocol.credentials import Credentials
 from plugin_framework.transfer.engine import Engine, EngineOptions
 from plugin_framework.transfer.exchange import Answer, BinaryWindow
 from tests.emulator.calling import Plugin, send
