@@ -4,7 +4,7 @@ BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test lint unit browser tools cluster-tools test-cluster bench simulate fuzz docs dist sbom licences audit test-pythons site lock clean
+.PHONY: help setup demo test lint unit browser tools cluster-tools test-cluster bench soak simulate fuzz docs dist sbom licences audit test-pythons site lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -58,6 +58,10 @@ bench: setup .bench/.ready ## transfers beside other clients and the limit (BENC
 
 docs: setup ## write the generated reference pages
 	$(BIN)/python docs/generate.py
+
+soak: setup ## a service under chaos for SECONDS=7200; fails where a task is lost or memory grows
+	mkdir -p build
+	$(BIN)/python -m benchmarks soak
 
 simulate: setup ## draw the pictures of docs/explanation/scaling.md anew
 	$(BIN)/python -m benchmarks.simulation
