@@ -27,7 +27,10 @@ def main() -> None:
         sys.exit(f"usage: python -m fuzz {{{','.join(TARGETS)}}} [libFuzzer's options and inputs]")
     with atheris.instrument_imports(include=["plugin_framework", "fuzz"]):
         target = importlib.import_module(f"fuzz.{name}")
-    arguments = [sys.argv[0], *_options(name), *given, *_corpora(name, given)]
+    for owner, attribute, value in getattr(target, "SETTING", ()):
+        setattr(owner, attribute, value)
+    itself = f"{sys.executable} -m fuzz {name}"  # what libFuzzer starts where it needs a process
+    arguments = [itself, *_options(name), *given, *_corpora(name, given)]
     if name in JSON_BODIES:
         atheris.Setup(arguments, target.fuzz, custom_mutator=mutate)
     else:

@@ -22,7 +22,6 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
-from unittest import mock
 
 import xxhash
 
@@ -65,10 +64,12 @@ def _check_room(path: Path, size: int) -> None:
 
 
 # The same input means the same on every machine and after every start, and nothing is waited for.
-mock.patch.object(partial, "_BOOT_ID", BOOT).start()
-mock.patch.object(download, "_check_room", _check_room).start()
-mock.patch.object(parallel, "IDLE_SECONDS", 0.001).start()
-mock.patch.object(parallel, "POLL_SECONDS", 0.001).start()
+SETTING = (
+    (partial, "_BOOT_ID", BOOT),
+    (download, "_check_room", _check_room),
+    (parallel, "IDLE_SECONDS", 0.001),
+    (parallel, "POLL_SECONDS", 0.001),
+)
 
 
 def fuzz(data: bytes) -> None:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from types import SimpleNamespace
-from unittest import mock
 
 from starlette.requests import Request
 
@@ -41,7 +40,7 @@ REFUSALS = {400, 401, 411, 413, 415, 503}
 LOOP = asyncio.new_event_loop()
 
 # The same input means the same at any time.
-mock.patch.object(admission, "time", SimpleNamespace(time=lambda: NOW)).start()
+SETTING = ((admission, "time", SimpleNamespace(time=lambda: NOW)),)
 
 
 def fuzz(data: bytes) -> None:

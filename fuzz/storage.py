@@ -18,8 +18,8 @@ _REDIRECTED = {307, 308}
 
 
 def content(start: int, end: int) -> bytes:
-    """The bytes of the object, which has as many as one likes; all of its ranges differ."""
-    pattern = b"".join(n.to_bytes(2, "big") for n in range(start // 2, end // 2 + 1))
+    """Bytes of the object, which has as many as one likes; ranges differ, up to 128 KiB."""
+    pattern = b"".join((n % 2**16).to_bytes(2, "big") for n in range(start // 2, end // 2 + 1))
     return pattern[start % 2 : start % 2 + max(end - start, 0)]
 
 

@@ -1,0 +1,101 @@
+"""Each target is fuzzed for a while, from the inputs that are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fuzz import answers, config_values, ranges, signing
+from plugin_framework.protocol.answer import Answer
+from plugin_framework.protocol.signing import Inbound
+from plugin_framework.transfer import plan, storage_object
+
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "fuzz" / "corpus"
+TARGETS = {
+    "signing": signing.fuzz,
+    "answers": answers.fuzz,
+    "ranges": ranges.fuzz,
+    "config_values": config_values.fuzz,
+}
+SECONDS = 20
+MOST_KEPT = 300 * 1024
+"""Bytes of all inputs that are kept."""
+
+
+def inputs(name: str) -> list[Path]:
+    return sorted((KEPT / name).iterdir())
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_nothing_is_found(name: str, tmp_path: Path) -> None:
+    new, found = tmp_path / "new", tmp_path / "found"
+    new.mkdir()
+    found.mkdir()
+    options = ["-seed=1", f"-max_total_time={SECONDS}", f"-artifact_prefix={found}/"]
+    command = [sys.executable, "-m", "fuzz", name, *options, str(new), str(KEPT / name)]
+    ended = subprocess.run(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        timeout=110,
+    )
+    shown = "".join(f"\n{path.name}: {path.read_bytes()!r}" for path in found.iterdir())
+    tail = ended.stdout.decode(errors="replace")[-3000:]
+    assert ended.returncode == 0, f"{tail}\nThe input is{shown or ' not known'}"
+    assert "DONE" in tail
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_is_kept_is_small_and_named_by_its_hash(name: str) -> None:
+    for path in inputs(name):
+        assert path.name == hashlib.sha1(path.read_bytes()).hexdigest()
+    assert sum(path.stat().st_size for path in KEPT.rglob("*")) < MOST_KEPT
+
+
+def _succeeds(answer: Answer, _now: float) -> Any:
+    return answer.envelope.data if answer.envelope else None
+
+
+def _agrees(source: Any, facts: storage_object.Facts) -> None:
+    source.facts, source.size = facts, facts.size
+
+
+def _lacks_the_last(*given: int) -> list[plan.Part]:
+    return plan.ranges(*given)[:-1]
+
+
+SABOTAGE: list[tuple[str, object, str, Any]] = [
+    ("signing", Inbound, "check", lambda *_: 0),
+    ("signing", signing, "signature_headers", lambda *_: {"D-SIGNATURE": ""}),
+    ("answers", answers, "data_of", _succeeds),
+    ("answers", answers, "retry_after", lambda *_: 301.0),
+    ("ranges", ranges, "ranges", _lacks_the_last),
+    ("ranges", storage_object.StorageObject, "agree", _agrees),
+    ("config_values", config_values, "parse_config", lambda plugin, _config: plugin.Config()),
+    ("config_values", config_values, "read", lambda model, _body: model(subtask_id="s")),
+]
+
+
+def run_all(name: str) -> None:
+    for path in inputs(name):
+        TARGETS[name](path.read_bytes())
+
+
+@pytest.mark.parametrize(("name", "owner", "what", "broken"), SABOTAGE)
+def test_a_target_notices_what_is_wrong(
+    name: str, owner: object, what: str, broken: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, attribute, value in (*signing.SETTING, *ranges.SETTING):
+        monkeypatch.setattr(place, attribute, value)
+    run_all(name)
+    monkeypatch.setattr(owner, what, broken)
+    with pytest.raises(AssertionError):
+        run_all(name)
