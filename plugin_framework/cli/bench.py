@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import queue
@@ -297,7 +298,7 @@ class Service:
 
     Attributes:
         url: where it is served.
-        problem: the first warning or error in its log.
+        problem: the first error in its log.
     """
 
     def __init__(self, name: str, datahub: str, credentials: Credentials, folder: Path) -> None:
@@ -347,13 +348,10 @@ class Service:
         self._urls.put("")  # an address that is none
 
     def _take(self, line: str) -> None:
-        try:
-            said = json.loads(line)
-            level, message = said["level"], said["message"]
-        except (ValueError, KeyError, TypeError):
-            return
-        _, serving, url = message.rpartition(" on http://")
-        if serving:
-            self._urls.put(f"http://{url}")
-        elif level in {"error", "critical"} and not self.problem:
-            self.problem = message
+        from plugin_framework.cli.dev.lines import address_of, record_of  # noqa: PLC0415 - late
+
+        record = record_of(line)
+        if (address := address_of(record)) is not None:
+            self._urls.put(address)
+        elif record.levelno >= logging.ERROR and not self.problem:
+            self.problem = record.getMessage()

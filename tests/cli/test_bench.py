@@ -19,8 +19,10 @@ from tests.service.calling import SIGNED, ServiceProcess
 BENCH = ("emulator", "bench")
 SYNTHETIC = "plugin_framework.testing.synthetic:Synthetic"
 DEADLY = """
-import os, signal
+import logging, os, signal
 from plugin_framework import DatahubPlugin
+
+logging.getLogger("deadly").warning("serving more on http://127.0.0.1:9")  # not for us to hear
 
 class Deadly(DatahubPlugin):
     isolation = "thread"

@@ -56,6 +56,13 @@ def _object(line: str) -> dict[str, Any]:
     return said if isinstance(said, dict) and "message" in said else {"message": text}
 
 
+def address_of(record: logging.LogRecord) -> str | None:
+    """Where the service takes calls from now on, if the line says so."""
+    serving, _, address = record.getMessage().rpartition(" on http://")
+    says = record.name == "datahub.service" and serving.startswith("serving ")
+    return f"http://{address}" if says else None
+
+
 class Prefixed(logging.Filter):
     """Says of each line on a terminal whose it is; after Redact. Lines stay lines and text."""
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from plugin_framework.cli.dev.lines import Keeper, record_of
+from plugin_framework.cli.dev.lines import Keeper, address_of, record_of
 from plugin_framework.cli.dev.service import Orders, ServiceProcess
 from plugin_framework.cli.dev.sources import Sources, Watch
 from plugin_framework.emulator import Emulator
@@ -190,7 +190,7 @@ class Session:
     def _take(self, line: str) -> None:
         record = record_of(line)
         self._keeper.take(record)
-        if record.name == "datahub.service" and record.getMessage().startswith("serving "):
+        if address_of(record) is not None:
             self._happenings.put(Serving(self._began))
         # Last, for filters rewrite it. Its level was looked at where it was logged.
         logging.root.handle(record)
