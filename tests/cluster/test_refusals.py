@@ -129,6 +129,19 @@ def test_resources_nobody_has(cluster: Cluster) -> None:
     cluster.ledger.wait_for_end([fits])
 
 
+def test_a_worker_with_another_store_gives_back(cluster: Cluster) -> None:
+    service = cluster.service("Work")
+    lost = cluster.worker("lost", "Work", store_url="")
+    subtask = waits(cluster, service, "Work", "DH-609", "no worker")
+    told = lost.said("has another store")
+    assert told["code"] == "DH-608"
+    cluster.worker("right", "Work")
+    cluster.ledger.wait_for_end([subtask])
+    assert cluster.ledger.starts(subtask)[0].source == "right"
+    assert cluster.ledger.wrongs([subtask]) == []
+    assert len(lost.found("has another store")) == 1
+
+
 @pytest.mark.cluster
 def test_resources_are_given_out_by_class(cluster: Cluster) -> None:
     service = cluster.service("GpuWork")

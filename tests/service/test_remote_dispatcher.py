@@ -69,6 +69,14 @@ def test_what_is_accepted_is_handed_over_and_its_end_is_seen(remote: Remote) -> 
     assert not remote.kicked.is_set()
 
 
+def test_what_is_handed_over_names_its_store(remote: Remote) -> None:
+    remote.create("s")
+    known = remote.engine.message().store
+    assert known == remote.store.known("identity")
+    remote.store.forget("s")
+    until(lambda: remote.store.known("identity") == known)
+
+
 def test_while_the_broker_is_away_all_is_kept(remote: Remote) -> None:
     remote.engine.down = True
     remote.create("a", "b")
