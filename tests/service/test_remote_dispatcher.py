@@ -249,6 +249,7 @@ def test_what_a_node_gives_back_waits_again(remote: Remote) -> None:
     remote.store.release(lease)
     until(lambda: remote.state("s") == "handed")
     until(lambda: record_of(remote, "s")["state"] == "waiting")
+    assert "given back" in [event.kind for event in remote.journal.timeline.events("s")]
     assert record_of(remote, "s")["attempts"] == 1
     remote.end(remote.acquire("s", "node-2"))
     remote.gone("s")
