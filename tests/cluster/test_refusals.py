@@ -129,6 +129,7 @@ def test_resources_nobody_has(cluster: Cluster) -> None:
     cluster.ledger.wait_for_end([fits])
 
 
+@pytest.mark.cluster
 def test_a_worker_with_another_store_gives_back(cluster: Cluster) -> None:
     service = cluster.service("Work")
     lost = cluster.worker("lost", "Work", store_url="")
