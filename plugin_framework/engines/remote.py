@@ -20,6 +20,7 @@ class Handed:
     """A subtask to hand over: ``config`` is JSON text.
 
     ``attempt`` is the number that its attempt is likely to have, for people: the lease decides.
+    ``store`` is the identity of the store that it is opened in.
     """
 
     subtask_id: str
@@ -27,6 +28,7 @@ class Handed:
     plugin: str
     config: str = field(repr=False)
     attempt: int = 1
+    store: str = ""
 
 
 class RemoteEngine(Protocol):

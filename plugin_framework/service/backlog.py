@@ -259,6 +259,7 @@ class Backlog:
                     found.subtask_id,
                     found.plugin,
                 )
+                self._kept.explain(found.plugin, "the service does not serve this plugin")
             elif entry.wanted is CANCELLED and self._told is None:
                 self._kept.write(Changes(ended=[never_ran(found.subtask_id, CANCELLED, None)]))
                 continue

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from plugin_framework.engines.cluster.node import BEAT_SECONDS
 from plugin_framework.engines.cluster.records import NodeRecord
 from plugin_framework.engines.cluster.resources import Needs
 from plugin_framework.engines.cluster.store import LeaseStore
@@ -55,8 +56,10 @@ class Lookout:
         self._store = store
         self._engine = engine
         self._alive_seconds = max(ALIVE_SECONDS, 3 * lease_seconds)
+        self._lease_seconds = lease_seconds
         self._refusals = refusals
         self._known: dict[str, _Known] = {}
+        self._unseen_since: float | None = None
         self._depths: Mapping[str, int | None] = dict.fromkeys(needs)
         self._explained: dict[str, str | None] = {}
         self._said: dict[str, str] = {}
@@ -73,7 +76,7 @@ class Lookout:
         problem = broker or store
         now = time.monotonic()
         alive = [each for each in self._known.values() if now - each.at < self._alive_seconds]
-        queues = list(self._queues(problem, [each.record for each in alive]))
+        queues = list(self._queues(problem, [self._offering(each, now) for each in alive]))
         self.outlook = replace(
             self.outlook,
             nodes=[_seen(each.record, now - each.at) for each in alive],
@@ -82,10 +85,10 @@ class Lookout:
         )
         self._say("the cluster cannot be used now", problem)
         for queue in queues:
-            about = f"subtasks of plugin {queue.plugin} wait"
-            is_new = isinstance(queue.reason, Problem) and queue.reason != problem
-            self._say(about, queue.reason if is_new else None)
             self._explain(queue.plugin, queue.reason)
+            if queue.reason is None or queue.reason != problem:  # else it is said, and no other is
+                reason = queue.reason if isinstance(queue.reason, Problem) else None
+                self._say(f"subtasks of plugin {queue.plugin} wait", reason)
 
     def _look_at_engine(self) -> Problem | None:
         try:
@@ -96,16 +99,26 @@ class Lookout:
         return engine.problem()
 
     def _look_at_nodes(self) -> Problem | None:
+        now = time.monotonic()
         try:
             found = self._store.get().nodes()
         except DatahubError as error:
+            self._unseen_since = self._unseen_since or now
             return line_of(error)
-        now, known = time.monotonic(), self._known
+        # While the store was away nobody could show life: that time does not count.
+        unseen = now - (self._unseen_since or now)
+        known, self._unseen_since = self._known, None
         self._known = {record.name: _Known(record, now) for record in found}
         for name, before in known.items():
             if name in self._known and self._known[name].record.beats == before.record.beats:
-                self._known[name] = before
+                self._known[name] = _Known(before.record, before.at + unseen)
         return None
+
+    def _offering(self, known: _Known, now: float) -> NodeRecord:
+        """What a node has for subtasks: nothing, once others may take those that it runs."""
+        if now - known.at < self._lease_seconds + BEAT_SECONDS:
+            return known.record
+        return replace(known.record, slots=0, running=())
 
     def _queues(
         self, problem: Problem | None, nodes: Collection[NodeRecord]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from plugin_framework.engines.cluster.identity import Identity
 from plugin_framework.engines.cluster.records import Ending
 from plugin_framework.engines.cluster.resources import Needs
 from plugin_framework.engines.cluster.store import LeaseStore, demand_client, open_store
@@ -89,6 +90,7 @@ class RemoteDispatcher:
         self._cancelled: dict[str, Entry] = {}
         self._refusals: dict[str, Problem] = {}
         self._refused_until: dict[str, float] = {}
+        self._identity = Identity()
         self._counted = Outlook()
         self._prune_at = 0.0
         self._closing = threading.Event()
@@ -196,6 +198,7 @@ class RemoteDispatcher:
         put_by = self._watch.put_by.intersection(ready)
         for subtask_id in store.open(self._service, ready) - again - put_by:
             del left[subtask_id]
+        identity = self._identity.of(store)
         batch = [
             Handed(
                 one.subtask_id,
@@ -203,6 +206,7 @@ class RemoteDispatcher:
                 one.plugin,
                 one.config,
                 left[one.subtask_id].attempts + 1,
+                identity,
             )
             for one in self._kept.find_all([one for one in ready if one in left], size=BATCH_SIZE)
         ]
@@ -254,6 +258,7 @@ class RemoteDispatcher:
 
     def _look(self) -> None:
         store = self._store.get()
+        self._identity.of(store)  # a store that forgot it gets it back
         self._watch.look(store)
         if time.monotonic() >= self._prune_at:
             self._prune_at = time.monotonic() + PRUNE_SECONDS

@@ -86,14 +86,13 @@ class Watch:
         self._backlog = backlog
         self._kept = kept
         self._service = service
-        self._patience = 2 * lease_seconds
+        self._lease_seconds = lease_seconds
         self._depths = depths
         self._tell = tell
         self._on_over = on_over
         self._seen: dict[str, _Seen] = {}
         self._leaving: dict[str, Future[None]] = {}
-        self._silent = Repeats(self._patience)
-        self._missing = Repeats(self._patience)
+        self._missing = Repeats(2 * lease_seconds)
         self._reached: dict[str, float] = {}
         self.repeated: set[str] = set()
         self.put_by: set[str] = set()
@@ -114,8 +113,8 @@ class Watch:
             self._seen.clear()
             self._missing.forget_all_but(())
             raise
-        notes = [*self._look_at_leases(held, asked_at)]
-        self._look_for_missing(time.monotonic())
+        notes = [*self._look_at_leases(held)]
+        self._look_for_missing(time.monotonic(), asked_at)
         with suppress(JournalError):  # they are for people, and who writes says so
             self._kept.note(notes)
 
@@ -181,15 +180,14 @@ class Watch:
 
     # What goes on
 
-    def _look_at_leases(self, held: Mapping[str, Sight], asked_at: float) -> Iterator[Note]:
+    def _look_at_leases(self, held: Mapping[str, Sight]) -> Iterator[Note]:
         for subtask_id in self._seen.keys() - held.keys():
             del self._seen[subtask_id]
-            self._silent.forget(subtask_id)
         yield from self._look_for_forgotten(held)
         for subtask_id, sight in held.items():
             entry = self._backlog.find(subtask_id)
             if entry is not None and subtask_id not in self._leaving:
-                yield from self._look_at(entry, sight, asked_at)
+                yield from self._look_at(entry, sight)
 
     def _look_for_forgotten(self, held: Mapping[str, Sight]) -> Iterator[Note]:
         """What runs has a lease: where it has none, the node gave it back or the store lost it."""
@@ -200,18 +198,16 @@ class Watch:
                 if sight is not None:
                     yield Note(entry.subtask_id, "given back", sight.number)
 
-    def _look_at(self, entry: Entry, sight: Sight, asked_at: float) -> Iterator[Note]:
+    def _look_at(self, entry: Entry, sight: Sight) -> Iterator[Note]:
         seen = self._seen.get(entry.subtask_id)
         is_new = seen is None or seen.sight != sight
         if is_new:
             self._seen[entry.subtask_id] = _Seen(sight, time.monotonic())
-            self._silent.forget(entry.subtask_id)
+            self._missing.forget(entry.subtask_id)
         if not sight.held:
             self._look_at_free(entry, sight, is_new=is_new)
         elif is_new:
             yield from self._look_at_taken(entry, sight, is_first=seen is None)
-        elif seen and self._silent.due(entry.subtask_id, asked_at, seen.at):
-            self._publish_again(entry)
 
     def _look_at_free(self, entry: Entry, sight: Sight, *, is_new: bool) -> None:
         if is_new:
@@ -238,22 +234,31 @@ class Watch:
 
     # What is lost
 
-    def _look_for_missing(self, now: float) -> None:
-        """Of what was handed over and no node has, the engine should have a message."""
-        handed = self._backlog.all_in("handed")
-        counts = Counter(entry.plugin for entry in handed)
+    def _look_for_missing(self, now: float, asked_at: float) -> None:
+        """Of what was handed over and no living node has, the engine should have a message."""
+        silent = self._silent(asked_at)
+        sought = [*self._backlog.all_in("handed"), *silent]
+        counts = Counter(entry.plugin for entry in sought)
         missed = dict[str, Entry]()
-        for entry in handed:
+        for entry in sought:
             depth = self._depths().get(entry.plugin)
             if depth is None or entry.wanted is TaskStatus.PAUSED:
                 continue
-            # A worker may have put a message back, behind all others: then none is too few.
-            if depth == 0 or (depth < counts[entry.plugin] and self._is_overtaken(entry)):
+            # A worker may have put a message back, behind all others: then none is too few. And
+            # what a dead node had waits there for a free one, for that is where it goes back to.
+            lacks = depth < counts[entry.plugin]
+            if depth == 0 or (lacks and (entry in silent or self._is_overtaken(entry))):
                 missed[entry.subtask_id] = entry
         self._missing.forget_all_but(missed.keys())
         for subtask_id, entry in missed.items():
             if self._missing.due(subtask_id, now, now):
                 self._publish_again(entry)
+
+    def _silent(self, asked_at: float) -> list[Entry]:
+        """What a node has of which there was no sign of life for so long that others may go on."""
+        before = asked_at - self._lease_seconds
+        found = [(one, self._seen.get(one.subtask_id)) for one in self._backlog.all_in("running")]
+        return [entry for entry, seen in found if seen is not None and seen.at < before]
 
     def _is_overtaken(self, entry: Entry) -> bool:
         """Whether something was taken that came into the queue after the last message for it.

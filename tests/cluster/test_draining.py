@@ -59,6 +59,7 @@ def test_it_hands_back_what_takes_longer(cluster: Cluster, figure: Figure) -> No
     (node,) = [node for node in nodes if node.name == first]
     told = time.monotonic()
     assert node.stop() == 0
+    assert len(node.found(f"subtask {subtask} is handed back to the queue")) == 1
     ledger.wait_for(lambda: len(ledger.starts(subtask)) == 2)
     taken = ledger.starts(subtask)[-1].at
     figure("seconds until another has it", round(taken - told, 2))

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.conftest import MakeCluster, StoreOf
-from tests.cluster.processes import Service
+from tests.cluster.processes import Service, Worker
 from tests.cluster.rabbitmq import RabbitMQ
 
 LONG = [pytest.mark.cluster, pytest.mark.timeout(240)]
@@ -45,6 +45,9 @@ def test_the_broker_is_killed(make_cluster: MakeCluster, own_broker: RabbitMQ, k
     own_broker.start()
     _check(cluster, [*subtasks, *while_away])
     assert {len(cluster.runs(subtask)) for subtask in while_away} == {1}
+    for worker in (one for one in cluster.processes if isinstance(one, Worker)):
+        assert [line["code"] for line in worker.found("tried again each second")] == ["DH-601"]
+        assert worker.found("connected to the broker again")
 
 
 @pytest.mark.parametrize(

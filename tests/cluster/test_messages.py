@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ def test_a_message_is_plain_json(cluster: Cluster) -> None:
         "plugin": "Work",
         "config": {"marks": str(cluster.marks_file), "seconds": 0.5},
         "attempt": 1,
+        "store": content["store"],
     }
+    assert re.fullmatch("[0-9a-f]{16}", content["store"])
     whole = json.dumps([message.body, message.properties], default=str)
     assert [secret for secret in SECRETS if secret in whole] == []
 

@@ -58,13 +58,14 @@ def test_what_the_broker_takes_away_is_not_run_twice(
     first = cluster.worker("one", "LimitedWork")
     subtasks = cluster.create(service, "LimitedWork", {"seconds": 20}, count=2)
     cluster.wait_for_runs(2)
-    cluster.worker("two", "LimitedWork")
+    second = cluster.worker("two", "LimitedWork")
     told = first.said("consumer_timeout")
     assert told["code"] == "DH-605"
     assert first.end() == 2
     ledger.wait_for_end(subtasks)
     assert ledger.wrongs(subtasks) == []
     assert {len(cluster.runs(subtask)) for subtask in subtasks} == {1}
+    second.said("runs at one-", times=2)  # what was taken away came to it, and was let alone
     # From now on a worker knows, and does not begin.
     late = cluster.worker("late", "LimitedWork", ready=False)
     assert late.end() == 2

@@ -130,6 +130,20 @@ def test_resources_nobody_has(cluster: Cluster) -> None:
 
 
 @pytest.mark.cluster
+def test_a_worker_with_another_store_gives_back(cluster: Cluster) -> None:
+    service = cluster.service("Work")
+    lost = cluster.worker("lost", "Work", store_url="")
+    subtask = waits(cluster, service, "Work", "DH-609", "no worker")
+    told = lost.said("has another store")
+    assert told["code"] == "DH-608"
+    cluster.worker("right", "Work")
+    cluster.ledger.wait_for_end([subtask])
+    assert cluster.ledger.starts(subtask)[0].source == "right"
+    assert cluster.ledger.wrongs([subtask]) == []
+    assert len(lost.found("has another store")) == 1
+
+
+@pytest.mark.cluster
 def test_resources_are_given_out_by_class(cluster: Cluster) -> None:
     service = cluster.service("GpuWork")
     cluster.worker("poor", "GpuWork", "Work")

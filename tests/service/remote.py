@@ -90,6 +90,7 @@ class Store(JournalStore):
     def forget(self, subtask_id: str) -> None:
         """Lose what is known of a subtask, as a store may that does not keep everything."""
         self._run("DELETE FROM leases WHERE subtask_id = :subtask_id", subtask_id=subtask_id)
+        self._run("DELETE FROM facts")
 
     def _run_all(self, *args: Any, **more: Any) -> Any:
         if self.down:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -145,3 +146,63 @@ def test_a_node_without_a_sign_of_life_is_gone(
     remote.store.beat(replace(record, beats=2))
     until(lambda: remote.dispatcher.outlook().nodes)
     assert lookout.ALIVE_SECONDS >= 3
+
+
+def _why(remote: Remote) -> str:
+    return str(record_of(remote, "s")["why"])
+
+
+def test_the_slots_of_a_silent_node_are_not_counted(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookout, "BEAT_SECONDS", 0.1)
+    dies, lives = (node(name, "p", slots=3, running=("a", "b", "c")) for name in ("n-1", "n-2"))
+    remote.store.beat(dies)
+    beats = 0
+
+    def says(what: str) -> bool:
+        nonlocal beats
+        beats += 1
+        remote.store.beat(replace(lives, beats=beats))
+        return _why(remote) == what
+
+    remote.create("s")
+    until(lambda: says("all slots of the workers are taken, 6 in all"))
+    until(lambda: says("all slots of the workers are taken, 3 in all"))
+    assert [one.name for one in remote.dispatcher.outlook().nodes] == ["n-1", "n-2"]
+    until(lambda: "no sign of life" in _why(remote))
+
+
+def test_an_outage_of_the_store_is_no_reason_of_the_nodes(
+    remote: Remote, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "datahub.service")
+    monkeypatch.setattr(remote.dispatcher._lookout, "_alive_seconds", 1.0)
+    busy = node("n-1", "p", slots=1, running=("a",))
+    remote.store.beat(busy)
+    remote.store.beat(node("n-2", "p", draining=True))
+    remote.create("s", plugin="p")
+    remote.create("t", plugin="q")
+    until(lambda: "all slots" in _why(remote))
+    until(lambda: "subtasks of plugin q wait: " in caplog.text)
+    remote.store.beat(replace(busy, beats=2))
+    remote.store.down = True
+    until(lambda: _why(remote) == "no store")
+    threading.Event().wait(1.1)  # nobody can report
+    remote.store.down = False
+    until(lambda: _why(remote) != "no store")
+    remote.store.beat(replace(busy, beats=3))
+    until(lambda: "all slots" in _why(remote))
+    said = [one.getMessage() for one in caplog.records]
+    assert not [one for one in said if "plugin p wait" in one]
+    assert not [one for one in said if one.startswith("no more: subtasks of plugin q")]
+
+
+def test_a_plugin_that_is_served_no_more_is_a_reason(tmp_path: Path) -> None:
+    with Remote(tmp_path, {"p": Needs(), "q": Needs()}) as remote:
+        remote.create("s", plugin="q")
+        until(lambda: remote.state("s") == "handed")
+    with Remote(tmp_path) as remote:
+        assert _why(remote) == "the service does not serve this plugin"
+    with Remote(tmp_path, {"q": Needs()}) as remote:
+        until(lambda: "no worker offers plugin q" in _why(remote))

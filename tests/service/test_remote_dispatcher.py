@@ -69,6 +69,14 @@ def test_what_is_accepted_is_handed_over_and_its_end_is_seen(remote: Remote) -> 
     assert not remote.kicked.is_set()
 
 
+def test_what_is_handed_over_names_its_store(remote: Remote) -> None:
+    remote.create("s")
+    known = remote.engine.message().store
+    assert known == remote.store.known("identity")
+    remote.store.forget("s")
+    until(lambda: remote.store.known("identity") == known)
+
+
 def test_while_the_broker_is_away_all_is_kept(remote: Remote) -> None:
     remote.engine.down = True
     remote.create("a", "b")
@@ -241,6 +249,7 @@ def test_what_a_node_gives_back_waits_again(remote: Remote) -> None:
     remote.store.release(lease)
     until(lambda: remote.state("s") == "handed")
     until(lambda: record_of(remote, "s")["state"] == "waiting")
+    assert "given back" in [event.kind for event in remote.journal.timeline.events("s")]
     assert record_of(remote, "s")["attempts"] == 1
     remote.end(remote.acquire("s", "node-2"))
     remote.gone("s")

@@ -130,6 +130,34 @@ def test_what_was_put_back_behind_others_is_not_missed(remote: Remote) -> None:
     assert remote.dispatcher.outlook().published_again == 0
 
 
+def test_what_a_dead_node_had_is_not_missed_while_it_waits_for_a_free_one(remote: Remote) -> None:
+    """The broker has put it back as soon as the connection of that node ended."""
+    remote.create("s", "t")
+    messages = [remote.engine.message() for _ in range(2)]
+    remote.acquire("s")
+    remote.acquire("t")
+    until(lambda: {remote.state("s"), remote.state("t")} == {"running"})
+    for message in messages:
+        remote.engine.messages.put(message)
+    threading.Event().wait(8 * LEASE_SECONDS)
+    assert remote.dispatcher.outlook().published_again == 0
+    assert remote.engine.message().subtask_id == "s"
+    lost = remote.engine.message()  # one of them is lost now, and each may be it
+    until(lambda: remote.dispatcher.outlook().published_again == 2)
+    assert lost.subtask_id == "t"
+
+
+def test_what_nodes_take_and_give_back_is_not_missed(remote: Remote) -> None:
+    """They cannot begin it, for Datahub is away; while one has it there is none in the queue."""
+    remote.create("s")
+    remote.engine.message()
+    over = time.monotonic() + 8 * LEASE_SECONDS
+    while time.monotonic() < over:
+        remote.store.release(remote.acquire("s"))
+        threading.Event().wait(LEASE_SECONDS / 2)
+    assert remote.dispatcher.outlook().published_again == 0
+
+
 def test_what_was_taken_before_is_not_missed_when_it_is_given_back(remote: Remote) -> None:
     remote.create("s")
     remote.engine.message()

@@ -154,7 +154,9 @@ class _Worker:
         if error is not None:
             log.warning("subtask %s is given back in place: %s", message.subtask_id, error)
             raise Reject(str(error), requeue=True)
-        log.info("subtask %s is handed back to the queue", message.subtask_id)
+        # Else it is said why, and that is enough for what goes round.
+        level = logging.INFO if self._node.draining.is_set() else logging.DEBUG
+        log.log(level, "subtask %s is handed back to the queue", message.subtask_id)
 
     # Control, in Celery's loop
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from plugin_framework.engines.cluster.fenced import Fence
 from plugin_framework.engines.cluster.holding import Gate, Holdings, now
+from plugin_framework.engines.cluster.identity import Familiar
 from plugin_framework.engines.cluster.message import Message
 from plugin_framework.engines.cluster.records import Ending, Lease
 from plugin_framework.engines.cluster.sealed import Seal
@@ -90,6 +91,7 @@ class Node(Protocol):
     holdings: Holdings
     engines: Mapping[str, LocalEngine]
     draining: threading.Event
+    familiar: Familiar
 
     def running(self, run: Run, lease: Lease) -> AbstractContextManager[None]:
         """Around a run: control and drain reach it."""
@@ -134,6 +136,8 @@ class _Attempt:
             LeaseLostError: another node has taken the subtask over.
             StoreUnreachableError: nothing was begun.
         """
+        if not self._node.familiar.is_ours(self._message):
+            return Done(Fate.BACK, _pause())
         ending = self._store.ending(self._subtask_id)
         if ending is not None and ending.fate != "pending":
             return Done(Fate.DONE)
@@ -156,7 +160,7 @@ class _Attempt:
         """Give it back, after a while: what hinders it here hinders others, too."""
         if not self._node.draining.is_set():
             log.warning("subtask %s is not begun: %s", self._subtask_id, error)
-        return Done(Fate.BACK, random.uniform(SHORTEST_PAUSE, LONGEST_PAUSE))  # noqa: S311 - no secret
+        return Done(Fate.BACK, _pause())
 
     # With the lease
 
@@ -355,3 +359,7 @@ class _Attempt:
         unless_in_use = suppress(TaskLockedError, JournalError, OSError)
         with unless_in_use, subtask_lock(folder, place, to_run=False):
             forget_subtask(folder, place)
+
+
+def _pause() -> float:
+    return random.uniform(SHORTEST_PAUSE, LONGEST_PAUSE)  # noqa: S311 - no secret

@@ -23,6 +23,7 @@ _IDS = uuid.UUID("6a1f3a0e-6f0c-5f7e-9a35-3c5d1f2b8e44")
 class Message:
     """A subtask to run; ``attempt`` is the number that its attempt is likely to have, for people.
 
+    ``store`` is the identity of the store that the service has for it.
     What it is to do is the ``config``, plain JSON. All else is asked of Datahub and of the store.
     """
 
@@ -31,12 +32,15 @@ class Message:
     plugin: str
     config: Mapping[str, Any] = field(repr=False)
     attempt: int = 1
+    store: str = ""
 
     @classmethod
     def of(cls, handed: Handed) -> Self:
         """The message of a subtask that is handed over."""
         config = json.loads(handed.config)
-        return cls(handed.subtask_id, handed.task_id, handed.plugin, config, handed.attempt)
+        return cls(
+            handed.subtask_id, handed.task_id, handed.plugin, config, handed.attempt, handed.store
+        )
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Self:
@@ -54,6 +58,7 @@ class Message:
             "plugin": str,
             "config": dict,
             "attempt": int,
+            "store": str,
         }
         for name, kind in kinds.items():
             if name not in given:
@@ -76,6 +81,7 @@ class Message:
             "plugin": self.plugin,
             "config": dict(self.config),
             "attempt": self.attempt,
+            "store": self.store,
         }
 
 

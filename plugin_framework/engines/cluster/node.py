@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from plugin_framework._version import __version__
 from plugin_framework.engines.cluster.holding import Holdings
+from plugin_framework.engines.cluster.identity import Familiar
 from plugin_framework.engines.cluster.records import Lease, NodeRecord, Offer
 from plugin_framework.engines.cluster.store import LeaseStore
 from plugin_framework.engines.local import LocalEngine
@@ -78,6 +79,7 @@ class Node:
         self.engines: Mapping[str, LocalEngine] = engines
         self.slots: int = slots
         self.draining: threading.Event = threading.Event()
+        self.familiar: Familiar = Familiar(store)
         self._engine = engine
         self._offer = offer
         self._plugins = plugins

@@ -201,6 +201,11 @@ class RedisStore:
         """See ``LeaseStore.learn``."""
         self._do("HSET", "datahub:facts", fact, json.dumps(value))
 
+    def learn_first(self, fact: str, value: Any) -> Any:
+        """See ``LeaseStore.learn_first``."""
+        self._do("HSETNX", "datahub:facts", fact, json.dumps(value))
+        return self.known(fact)
+
     def known(self, fact: str) -> Any:
         """See ``LeaseStore.known``."""
         found = self._do("HGET", "datahub:facts", fact)

@@ -173,6 +173,11 @@ class SqlStore(ABC):
         """See ``LeaseStore.learn``."""
         self._run(sql.LEARN, fact=fact, value=json.dumps(value))
 
+    def learn_first(self, fact: str, value: Any) -> Any:
+        """See ``LeaseStore.learn_first``."""
+        ((kept,),) = self._run(sql.LEARN_FIRST, fact=fact, value=json.dumps(value))
+        return json.loads(kept)
+
     def known(self, fact: str) -> Any:
         """See ``LeaseStore.known``."""
         rows = self._run(sql.KNOWN, fact=fact)

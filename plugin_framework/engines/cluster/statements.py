@@ -158,6 +158,10 @@ LEARN = """
 INSERT INTO facts (fact, value) VALUES (:fact, :value)
 ON CONFLICT (fact) DO UPDATE SET value = excluded.value
 """
+LEARN_FIRST = """
+INSERT INTO facts AS f (fact, value) VALUES (:fact, :value)
+ON CONFLICT (fact) DO UPDATE SET value = f.value RETURNING value
+"""
 KNOWN = "SELECT value FROM facts WHERE fact = :fact"
 PRUNE = """
 DELETE FROM leases WHERE subtask_id IN (SELECT subtask_id FROM leases

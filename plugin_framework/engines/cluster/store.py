@@ -125,6 +125,9 @@ class LeaseStore(Protocol):
     def learn(self, fact: str, value: Any) -> None:
         """Keep a JSON value that others should know, by the name of the fact."""
 
+    def learn_first(self, fact: str, value: Any) -> Any:
+        """As ``learn``, unless something is known; returns what is then."""
+
     def known(self, fact: str) -> Any:
         """What was learnt; None if nothing."""
 

@@ -31,6 +31,8 @@ def why_waiting(plugin: str, needs: Needs, nodes: Collection[NodeRecord]) -> str
         line = f"every worker that offers plugin {plugin} is shutting down"
         return Problem(line, Code.NO_WORKER)
     slots = sum(node.slots for node in taking)
+    if not slots:
+        return "the workers that offer it show no sign of life just now"
     if sum(len(node.running) for node in taking) >= slots:
         return f"all slots of the workers are taken, {slots} in all"
     return None

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import trustme
+from amqp.exceptions import ConnectionForced
 from kombu import Connection as KombuConnection
 
 from plugin_framework.engines.celery.broker import Broker, version_of
@@ -130,6 +131,13 @@ def test_a_broker_that_says_nothing() -> None:
         port = silent.getsockname()[1]
         error = refused(f"amqp://127.0.0.1:{port}", connect_timeout=0.2)
     assert str(error) == f"the broker at 127.0.0.1:{port} does not answer in time"
+
+
+def test_a_connection_that_the_broker_closes(broker: Broker) -> None:
+    error = broker.refusal(ConnectionForced("CONNECTION_FORCED - for maintenance", (0, 0), "320"))
+    assert error.code == Code.BROKER_UNREACHABLE
+    said = f"the broker at {broker.address} has closed the connection: for maintenance"
+    assert str(error) == said
 
 
 def test_a_certificate_that_is_not_trusted() -> None:

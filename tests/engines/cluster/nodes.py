@@ -57,6 +57,7 @@ class Cluster:
         self._made = ExitStack()
         journal = self._made.enter_context(closing(Journal(folder / "store.sqlite3")))
         self.store: LeaseStore = JournalStore(journal)
+        self._journal = journal
         self.store.open("service", [SUBTASK])
 
     def __enter__(self) -> Self:
@@ -72,6 +73,12 @@ class Cluster:
         node = OneNode(self, plugin, self._folder / label, label, **settings)
         self._made.callback(node.close)
         return node
+
+    def forget(self) -> None:
+        """Have the store lose all that it has."""
+        with self._journal.database.write() as db:
+            db.execute("DELETE FROM leases")
+            db.execute("DELETE FROM facts")
 
     def ending(self) -> Ending:
         ending = self.store.ending(SUBTASK)
@@ -126,10 +133,15 @@ class OneNode:
         )
 
     def take(
-        self, config: Mapping[str, Any] | None = None, *, redelivered: bool = True, attempt: int = 1
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        redelivered: bool = True,
+        attempt: int = 1,
+        store: str = "",
     ) -> Done:
         """Handle a message, as a worker does."""
-        message = Message(SUBTASK, None, self.engine.ref.name, config or {}, attempt)
+        message = Message(SUBTASK, None, self.engine.ref.name, config or {}, attempt, store)
         with self.node.attempting(SUBTASK):
             return run_attempt(self.node, message, redelivered=redelivered)
 

@@ -12,7 +12,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from plugin_framework.engines.cluster.attempt import MANY_LOSSES, MOST_LOSSES, Fate
+from plugin_framework.engines.cluster.attempt import (
+    LONGEST_PAUSE,
+    MANY_LOSSES,
+    MOST_LOSSES,
+    SHORTEST_PAUSE,
+    Fate,
+)
+from plugin_framework.engines.cluster.identity import Identity
 from plugin_framework.engines.cluster.records import Ending
 from plugin_framework.errors import Code
 from plugin_framework.protocol.client import result_report
@@ -94,6 +101,32 @@ def test_a_plugin_that_is_not_here_is_not_run(cluster: Cluster, hub: StrictDatah
     node.node.engines = {}
     assert node.take().fate is Fate.UNUSABLE
     assert hub.calls == []
+
+
+def test_what_a_service_with_another_store_sends_is_given_back(
+    cluster: Cluster, hub: StrictDatahub, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = cluster.node(plugins.Quick, "a")
+    Identity().of(cluster.store)
+    cluster.forget()
+    for _ in range(2):
+        done = node.take(store="another")
+        assert done.fate is Fate.BACK
+        assert SHORTEST_PAUSE <= done.pause <= LONGEST_PAUSE
+    (said,) = [one for one in told(caplog) if "another store" in str(one)]
+    assert getattr(said, "code", None) is Code.STORE_UNSUITABLE
+    assert cluster.store.look(SUBTASK) is None
+    assert hub.calls == []
+    cluster.store.open("service", [SUBTASK])  # the service has this store now
+    assert node.take(store="another").fate is Fate.DONE
+
+
+def test_what_is_in_the_queue_when_the_store_forgets_is_run(cluster: Cluster) -> None:
+    service = Identity()
+    store = service.of(cluster.store)
+    cluster.forget()
+    assert service.of(cluster.store) == store
+    assert cluster.node(plugins.Quick, "a").take(store=store).fate is Fate.DONE
 
 
 def test_the_subtask_of_a_dead_node_goes_on(cluster: Cluster, hub: StrictDatahub) -> None:

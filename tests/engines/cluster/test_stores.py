@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from plugin_framework.engines.cluster.identity import IDENTITY, Identity
 from plugin_framework.engines.cluster.records import (
     Ending,
     Kept,
@@ -479,6 +480,21 @@ def test_what_was_learnt_is_known_to_all(open_one: OpenStore) -> None:
     store.learn("consumer_timeout", {"ms": 20_000})
     store.learn("consumer_timeout", 20_000)
     assert open_one().known("consumer_timeout") == 20_000
+
+
+def test_what_is_learnt_first_stays(open_one: OpenStore) -> None:
+    one, other = open_one(), open_one()
+    assert one.learn_first("identity", "a") == "a"
+    assert other.learn_first("identity", "b") == "a"
+    assert other.known("identity") == "a"
+
+
+def test_all_services_of_a_store_know_its_identity(store: LeaseStore) -> None:
+    service, later = Identity(), Identity()
+    known = service.of(store)
+    assert later.of(store) == known == service.of(store)
+    store.learn(IDENTITY, "of another service, which was faster")
+    assert service.of(store) != known
 
 
 def test_what_is_over_and_noticed_is_removed_in_time(store: LeaseStore) -> None:

@@ -59,3 +59,9 @@ def test_taken_slots_are_a_reason_but_no_problem() -> None:
 def test_a_free_slot_is_no_reason_to_wait() -> None:
     busy = node("n", "p", slots=2, running=("a", "b"))
     assert why_waiting("p", SMALL, [busy, node("m", "p")]) is None
+
+
+def test_nodes_that_show_no_life_have_no_slots() -> None:
+    reason = why_waiting("p", SMALL, [node("n", "p", slots=0)])
+    assert reason == "the workers that offer it show no sign of life just now"
+    assert code(reason) is None
