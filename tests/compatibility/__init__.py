@@ -1,0 +1,1 @@
+"""What this release makes of what others have written, and they of what it writes."""
