@@ -187,11 +187,13 @@ def _plugins() -> Schema:
         },
         "tags": ["Page"],
     }
+    problems = {"type": "object", "additionalProperties": {"type": ["string", "null"]}}
     url = {"type": "object", "properties": {"url": TEXT}, "required": ["url"]}
     return {
         "/local/plugins": {"get": _call("The plugins.", array("Plugin"))},
         "/local/plugins/{name}/config.js": {"get": form},
         "/local/services": {
+            "get": _call("The services, each with its problem, or null.", problems),
             "post": _call(
                 "Register a plugin service; answers the plugins it has.",
                 array("Plugin"),
