@@ -122,8 +122,9 @@ def _extend(
 ) -> None:
     """Register an extension's hooks; one that cannot be used is logged and left out."""
     try:
-        hooks = _guarded_hooks(extension, label, names, async_hooks)
-        _register(manager, f"extension {label}", hooks)
+        # Two without any would count as one and the same.
+        if hooks := _guarded_hooks(extension, label, names, async_hooks):
+            _register(manager, f"extension {label}", hooks)
     except Exception as error:  # noqa: BLE001 - it must not stop a task
         log.warning("extension %s is left out: %s", label, error)
 

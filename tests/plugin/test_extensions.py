@@ -248,3 +248,13 @@ def test_observers_cannot_disturb_one_another(caplog: pytest.LogCaptureFixture) 
     assert observing.seen == [7]
     for label in ("a.datahub_progress failed", "b is left out", "c is left out"):
         assert f"extension {label}" in caplog.text
+
+
+def test_any_number_of_extensions_may_have_nothing_to_do_here(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Those that only observe have no hooks of tasks."""
+    async_hooks = AsyncHooks(Gate())
+    manager = task_manager(Plugin(), {"one": object(), "other": object()}, async_hooks)
+    assert manager.hook.process(ctx=None) == {"real": True}
+    assert caplog.messages == []
