@@ -42,7 +42,7 @@ Answer = dict[str, Any] | None
 class Credentials:
     """The plugin's API key, and the secret it signs with."""
 
-    key: str
+    key: str = field(repr=False)
     secret: str = field(repr=False)
 
 
@@ -110,7 +110,7 @@ class Api:
         return route
 
     async def _authenticated_body(self, request: Request) -> bytes:
-        body = await _body(request)
+        body = await body_of(request, BODY_LIMIT)
         pairs = request.query_params.multi_items()
         if self._credentials is not None:
             _authenticate(self._credentials, request, dict(pairs), body)
@@ -192,12 +192,17 @@ HANDLERS: Mapping[Any, Callable[..., Any]] = {
 }
 
 
-async def _body(request: Request) -> bytes:
+async def body_of(request: Request, limit: int) -> bytes:
+    """A request's body of at most ``limit`` bytes.
+
+    Raises:
+        Refused: with code 413.
+    """
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > BODY_LIMIT:
-            raise Refused(f"the body is larger than {BODY_LIMIT} bytes", TOO_LARGE)
+        if len(body) > limit:
+            raise Refused(f"the body is larger than {limit} bytes", TOO_LARGE)
     return bytes(body)
 
 
