@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
-import inspect
 import logging
-import re
+import os
 import sys
-import sysconfig
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +13,16 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from plugin_framework.errors import Code, PluginLoadError, PluginNotFoundError
 from plugin_framework.plugin.base import DatahubPlugin
-from plugin_framework.plugin.hookspecs import TASK_HOOKS
-from plugin_framework.plugin.manager import check_hooks, hooks_of
+from plugin_framework.plugin.class_checks import check_class, check_usable
+from plugin_framework.plugin.importing import (
+    is_absent,
+    module_of,
+    reason_of,
+    what_there_is,
+    where_it_is_not,
+)
 
 PLUGIN_GROUP = "datahub.plugins"
 EXTENSION_GROUP = "datahub.extensions"
@@ -57,7 +56,7 @@ class PluginRef:
             raise PluginLoadError(
                 f"plugin {self.name}: {self.module}:{self.attribute} is not a DatahubPlugin class"
             )
-        _check(plugin)
+        check_usable(plugin)
         return plugin
 
 
@@ -88,7 +87,8 @@ def find_plugin(name: str) -> PluginRef:
         return plugins[name]
     near = difflib.get_close_matches(name, plugins, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else _WRITTEN_NAMES
-    if Path(f"{(stem := name.removesuffix('.py'))}.py").is_file() and stem.isidentifier():
+    stem = name.removesuffix(".py")
+    if stem.isidentifier() and os.access(f"{stem}.py", os.R_OK):
         hint = f"for a class in {stem}.py, write {stem}:Class"
     raise PluginNotFoundError(f"no plugin is called {name!r}: {hint}")
 
@@ -103,7 +103,7 @@ def ref_of(plugin: type[DatahubPlugin]) -> PluginRef:
     for ref in installed_plugins().values():
         if (ref.module, ref.attribute) == (plugin.__module__, plugin.__qualname__):
             return ref
-    _check(plugin)
+    check_usable(plugin)
     # A module run by ``python -m`` is __main__, but its spec has the name it is imported by.
     spec = getattr(sys.modules.get(plugin.__module__), "__spec__", None)
     return PluginRef(
@@ -113,21 +113,6 @@ def ref_of(plugin: type[DatahubPlugin]) -> PluginRef:
         plugin.__qualname__,
         _file_of(plugin),
     )
-
-
-def check_class(given: object) -> None:
-    """See that a plugin class is given.
-
-    Raises:
-        PluginLoadError: it is something else, such as an object of one.
-    """
-    if isinstance(given, type) and issubclass(given, DatahubPlugin):
-        return
-    kind = type(given).__name__
-    if isinstance(given, DatahubPlugin):
-        raise PluginLoadError(f"plugin {kind}: give the class {kind}, and not an object of it")
-    named = f"the class {given.__name__}" if isinstance(given, type) else f"an object of {kind}"
-    raise PluginLoadError(f"a plugin is a DatahubPlugin class, and not {named}")
 
 
 def _file_of(kind: type) -> str | None:
@@ -154,7 +139,7 @@ class ExtensionRef:
 
     def load(self) -> object:
         """Make one. It raises what its module and its class raise."""
-        kind: Any = _module(self)
+        kind: Any = module_of(self.module, self.file)
         for part in self.attribute.split("."):
             kind = getattr(kind, part)
         return kind(*self.arguments)
@@ -176,7 +161,7 @@ def load_extensions(refs: Mapping[str, ExtensionRef] | None = None) -> dict[str,
         try:
             found[name] = make()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it must not stop a task
-            log.warning("extension %s cannot be loaded: %s", name, _reason(error))
+            log.warning("extension %s cannot be loaded: %s", name, reason_of(error))
     return found
 
 
@@ -222,15 +207,16 @@ def _import(ref: PluginRef) -> Any:
         )
     missing = object()
     try:
-        found = module = _module(ref)
+        found = module = module_of(ref.module, ref.file)
         for part in filter(None, ref.attribute.split(".")):
             found = getattr(found, part, missing)
     except (Exception, SystemExit) as error:
         log.debug("plugin %s cannot be imported", ref.name, exc_info=error)
-        reason = _where_it_is_not(ref) if _is_absent(ref, error) else _reason(error)
+        absent = is_absent(ref.module, error)
+        reason = where_it_is_not(ref.module, ref.attribute) if absent else reason_of(error)
         raise _not_importable(ref, reason) from error
     if found is missing or found is module:
-        raise _not_importable(ref, _what_there_is(ref, module))
+        raise _not_importable(ref, what_there_is(module, ref.module, ref.attribute))
     return found
 
 
@@ -239,121 +225,3 @@ def _not_importable(ref: PluginRef, reason: str) -> PluginLoadError:
         f"plugin {ref.name} cannot be imported from {ref.module}:{ref.attribute}: {reason}",
         code=Code.PLUGIN_NOT_IMPORTED,
     )
-
-
-def _is_absent(ref: PluginRef | ExtensionRef, error: BaseException) -> bool:
-    """Whether the plugin's module itself cannot be found, and not one that it imports."""
-    name = error.name if isinstance(error, ModuleNotFoundError) else None
-    return name is not None and f"{ref.module}.".startswith(f"{name}.")
-
-
-def _where_it_is_not(ref: PluginRef) -> str:
-    installed = {sysconfig.get_path("scripts"), sysconfig.get_path("stdlib")}
-    looked = {str(Path(one).absolute()): None for one in sys.path if Path(one).is_dir()}
-    own = [
-        one
-        for one in looked
-        if one not in installed
-        and Path(one).name not in {"site-packages", "dist-packages", "lib-dynload"}
-    ]
-    modules = {file.stem for one in own for file in Path(one).glob("*.py")}
-    near = difflib.get_close_matches(ref.module, modules, n=1)
-    hint = f"did you mean {near[0]}:{ref.attribute}? " if near else ""
-    where = ", ".join([*own, "the installed packages"])
-    return f"there is no module {ref.module}; {hint}looked in {where}"
-
-
-def _what_there_is(ref: PluginRef, module: Any) -> str:
-    classes = [
-        name
-        for name, one in vars(module).items()
-        if isinstance(one, type) and issubclass(one, DatahubPlugin) and one is not DatahubPlugin
-    ]
-    lacks = f"there is no {ref.attribute} in it" if ref.attribute else "no class is named"
-    near = difflib.get_close_matches(ref.attribute, classes, n=1)
-    if near:
-        return f"{lacks}; did you mean {ref.module}:{near[0]}?"
-    written = ", ".join(f"{ref.module}:{name}" for name in classes)
-    return f"{lacks}; there is {written or 'no plugin class in it'}"
-
-
-def _module(ref: PluginRef | ExtensionRef) -> Any:
-    if ref.module != "__main__":
-        try:
-            return importlib.import_module(ref.module)
-        except ModuleNotFoundError as error:
-            if ref.file is None or not _is_absent(ref, error):
-                raise
-    return _module_of_file(ref.file)
-
-
-def _module_of_file(file: str | None) -> Any:
-    if file is None:
-        raise PluginLoadError("it was not defined in a file")
-    name = "datahub_plugin_of_" + re.sub(r"\W", "_", file)
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, file)
-        if spec is None or spec.loader is None:
-            raise PluginLoadError(f"{file} is not a Python file")
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
-    return sys.modules[name]
-
-
-def _check(plugin: type[DatahubPlugin]) -> None:
-    if "process" not in hooks_of(plugin):
-        raise PluginLoadError(f"plugin {plugin.__name__} has no process(self, ctx)")
-    config: object = plugin.Config
-    if not (isinstance(config, type) and issubclass(config, BaseModel)):
-        raise PluginLoadError(f"plugin {plugin.__name__}: its Config is not a PluginConfig")
-    for name in filter(lambda name: name.startswith("on_"), dir(plugin)):
-        near = difflib.get_close_matches(name, TASK_HOOKS, n=1, cutoff=0.7)
-        if near and name not in TASK_HOOKS:
-            raise PluginLoadError(
-                f"plugin {plugin.__name__}: {name} is not a hook; did you mean {near[0]}?"
-            )
-    _check_resources(plugin)
-    check_hooks(plugin)
-    _check_constructor(plugin)
-
-
-def _check_resources(plugin: type[DatahubPlugin]) -> None:
-    """See that they can be told to other processes; what they say is for engines to judge."""
-    given: object = plugin.resources
-    if not isinstance(given, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, int | float | str)
-        for key, value in given.items()
-    ):
-        raise PluginLoadError(
-            f"plugin {plugin.__name__}: its resources are not a mapping such as"
-            ' {"cpus": 1, "memory": "2GiB"}'
-        )
-
-
-def _check_constructor(plugin: type[DatahubPlugin]) -> None:
-    """See that one can be made without arguments, as each task does."""
-    try:
-        inspect.signature(plugin).bind()
-    except TypeError:
-        raise PluginLoadError(
-            f"plugin {plugin.__name__}: its __init__ takes no parameters but self; what a task is"
-            " to be told belongs in its Config"
-        ) from None
-    except ValueError:  # it is not written in Python, and has no signature
-        return
-
-
-def _reason(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    kind = type(error).__name__
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{kind}: {error.msg} ({error.filename}, line {error.lineno})"
-    what = f"{kind}: {lines[0]}" if lines else kind
-    own = str(Path(__file__).parent)
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not frame.filename.startswith(("<frozen", own))]
-    return f"{what} ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else what

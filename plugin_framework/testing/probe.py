@@ -15,8 +15,8 @@ from plugin_framework.errors import LocalFileError
 from plugin_framework.isolation.session import CheckedHost
 from plugin_framework.lifecycle.folders import safe_file_name
 from plugin_framework.plugin.base import DatahubPlugin, PluginConfig, parse_config
+from plugin_framework.plugin.class_checks import check_class
 from plugin_framework.plugin.context import Gate, TaskContext, TaskFacts, UploadedFile
-from plugin_framework.plugin.loader import check_class
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.testing.local import existing, inside
 

@@ -18,7 +18,6 @@ from plugin_framework.errors import (
     LocalFileError,
     RejectedError,
     SourceChangedError,
-    StorageError,
     TransferError,
 )
 from plugin_framework.transfer.digest import READ_AHEAD, fingerprint, hashing
@@ -32,12 +31,10 @@ from plugin_framework.transfer.refusals import (
     has_error_document,
     refusal,
 )
+from plugin_framework.transfer.renewals import Renewals
 
 DIGEST_BEHIND = 2
 """Parts that a digest may be behind what is sent: the processor's time is shared out fairly."""
-
-VAIN_RENEWALS = 2
-"""How often URLs are renewed without more of the file in storage than ever before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +243,7 @@ class _Upload:
             self._await_whole()
         if not self._has_the_same(slots.stored):
             slots = self._init(resume=False)
-        renewals = _Renewals(self.name)
+        renewals = Renewals(self.name)
         self._stored.clear()
         while True:
             self._adopt(slots)
@@ -386,40 +383,6 @@ class _Upload:
         self._sent_in_all = sum(self._sent.copy().values())
         self.progress(self._sent_in_all, self.size)
         self.check()
-
-
-class _Renewals:
-    """Whether another set of URLs may help an upload on."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._best = 0.0
-        self._in_vain = 0
-        self._any = False
-
-    def allow(self, error: UrlExpiredError, *, new: bool, share: float) -> None:
-        """Return if so.
-
-        ``new``: parts were stored by the URLs that were refused; ``share`` (0 to 1) of the file is
-        in storage now.
-
-        Raises:
-            StorageError: storage refuses fresh ones, too; or they expire too soon for this file.
-        """
-        if self._any and not new:
-            raise error  # its age is not what is wrong with it
-        self._any = True
-        self._in_vain = 0 if share > self._best else self._in_vain + 1
-        self._best = max(self._best, share)
-        if self._in_vain >= VAIN_RENEWALS:
-            raise StorageError(
-                f"the URLs for {self._name} expire before it is stored, which no renewal changes:"
-                f" only {self._best:.0%} of it got there. Raise DATAHUB_TRANSFER__CONCURRENCY, or"
-                f" have Datahub sign URLs that live longer ({error})",
-                status=error.status,
-                store_code=error.store_code,
-                request_id=error.request_id,
-            ) from None
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def test_an_unknown_name_gets_the_near_ones(site: Site) -> None:
     site.install("dist_counting", GOOD)
     with pytest.raises(PluginNotFoundError, match="did you mean dist-counting"):
         find_plugin("dist-countin")
-    for name in ("zzzzzzzzzzzzzz", "ZzWords"):
+    for name in ("zzzzzzzzzzzzzz", "ZzWords", "z" * 300):  # the last is too long for a file's
         with pytest.raises(
             PluginNotFoundError,
             match=r"see datahub-plugin list; for a class in a file of yours, write module:Class$",
