@@ -99,7 +99,7 @@ class Objects:
         Raises:
             ObjectStoreError: NoSuchKey.
         """
-        with self._database.transaction() as sql:
+        with self._database.reading() as sql:
             row = sql.execute("SELECT * FROM objects WHERE key = ?", (key,)).fetchone()
         if row is None or not row["blob"]:
             raise ObjectStoreError.no_such_key(key)
@@ -126,7 +126,7 @@ class Objects:
 
     def check_writable(self, key: str) -> None:
         """Refuse early what ``put`` would refuse."""
-        with self._database.transaction() as sql:
+        with self._database.reading() as sql:
             check_single(sql, key)
 
     def remove(self, key: str) -> None:

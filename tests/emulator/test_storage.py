@@ -47,6 +47,11 @@ def test_a_whole_get(url: str) -> None:
     assert "content-range" not in answer.headers
 
 
+def test_a_get_waits_for_nobody_who_writes_to_the_state(emulator: Emulator, url: str) -> None:
+    with emulator.store.database.transaction():
+        assert send("GET", url).body == CONTENT
+
+
 @pytest.mark.parametrize(
     ("asked", "start", "stop"),
     [

@@ -27,7 +27,7 @@ class Ledger:
 
     def decide(self, chaos: Chaos, clues: Clues) -> tuple[Target, list[Injection]]:
         """What a request is about, and what it is hit by, which is recorded."""
-        with self._database.transaction() as sql:
+        with self._database.reading() as sql:
             target = _target(sql, clues)
         injections = chaos.decide(target)
         if injections and target.subtask:

@@ -20,7 +20,6 @@ from plugin_framework.emulator.chaos.rules import FAULTS, Expected, Rule
 from plugin_framework.errors import Code, ConfigurationError
 
 _SHOWN_CHARACTERS: Final = 60
-_LARGEST_FILE: Final = 1024 * 1024
 _FIELDS: Final = ("seed", "rules")
 _REPORTED: Final = "counters"  # what Chaos.as_json says besides, so that it may be handed back
 

@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from plugin_framework.emulator.api import parse
-from plugin_framework.emulator.rules import BAD_REQUEST, TOO_LARGE, Refused
+from plugin_framework.emulator.api import body_of, parse
+from plugin_framework.emulator.rules import BAD_REQUEST, Refused
 
 BODY_LIMIT: Final = 8 * 1024 * 1024
 """Bytes of a JSON body. Files have no limit: they go to disk as they come."""
@@ -78,19 +78,10 @@ def post(path: str, handle: Callable[[Request, bytes], Any], *, status: int = 20
     """The same with a body."""
 
     async def endpoint(request: Request) -> Response:
-        body = await _body(request)
+        body = await body_of(request, BODY_LIMIT)
         return answer(await run_in_threadpool(handle, request, body), status)
 
     return Route(path, endpoint, methods=["POST"])
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_LIMIT:
-            raise Problem(f"the body is larger than {BODY_LIMIT} bytes", TOO_LARGE)
-    return bytes(body)
 
 
 def read_body(model: type[Read], body: bytes) -> Read:

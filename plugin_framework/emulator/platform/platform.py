@@ -23,6 +23,7 @@ from plugin_framework.emulator.platform.outbox import Outbox
 from plugin_framework.emulator.platform.registry import Plugin, Registry
 from plugin_framework.emulator.platform.watch import BAD_GATEWAY, Health, Silence, is_plain
 from plugin_framework.emulator.rules import BAD_REQUEST, Refused
+from plugin_framework.emulator.settings import LOST_SECONDS
 from plugin_framework.emulator.store import Assignment, Store
 from plugin_framework.emulator.subtasks import Subtask
 from plugin_framework.protocol.models import TaskStatus
@@ -31,9 +32,6 @@ SCRIPT_LIMIT: Final = 2 * 1024 * 1024
 """Bytes of a plugin's config.js."""
 
 SCRIPT_SECONDS: Final = 5.0
-
-LOST_SECONDS: Final = 120.0
-"""Four heartbeats."""
 
 WAIT_SECONDS: Final = 30.0
 """Longer than any call takes: only an end that breaks it off is waited for in vain."""
