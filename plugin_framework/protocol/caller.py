@@ -147,12 +147,14 @@ class Caller:
     def _exchange(self, request: Request, attempt: Attempt) -> Answer:
         """Send the request, signed at this moment, and read the answer to its end."""
         proof = self._credentials.headers(request.query, request.body, self.now())
+        # Many servers read a body as JSON only where it is called that.
+        kind = {"Content-Type": "application/json"} if request.changes else {}
         try:
             with self._http.stream(
                 request.method,
                 f"{self._base_url}{request.target}",
                 content=request.body if request.changes else None,
-                headers=proof,
+                headers={**kind, **proof},
                 timeout=httpx.Timeout(attempt.left(None), connect=self._connect_timeout),
             ) as response:
                 body = self._body(request, response)

@@ -196,7 +196,7 @@ def test_without_credentials_none_are_sent() -> None:
     names = {name.lower() for name, _ in server.requests[0].headers}
     assert names == {
         *("host", "accept", "accept-encoding", "connection", "user-agent"),
-        *("content-length",),
+        *("content-length", "content-type"),
     }
 
 
