@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import sys
 from collections.abc import Mapping
 
 from pydantic import BaseModel
@@ -12,6 +13,11 @@ from plugin_framework.errors import PluginLoadError
 from plugin_framework.plugin.base import DatahubPlugin
 from plugin_framework.plugin.hookspecs import TASK_HOOKS
 from plugin_framework.plugin.manager import check_hooks, hooks_of
+
+_CHOICES: Mapping[str, tuple[str | None, ...]] = {
+    "isolation": (None, "process", "thread"),
+    "pause_mode": ("checkpoint", "freeze"),
+}
 
 
 def check_class(given: object) -> None:
@@ -46,9 +52,29 @@ def check_usable(plugin: type[DatahubPlugin]) -> None:
             raise PluginLoadError(
                 f"plugin {plugin.__name__}: {name} is not a hook; did you mean {near[0]}?"
             )
+    _check_choices(plugin)
     _check_resources(plugin)
     check_hooks(plugin)
     _check_constructor(plugin)
+
+
+def _check_choices(plugin: type[DatahubPlugin]) -> None:
+    """See that nothing was chosen that is not there: it would be passed over."""
+    for name, choices in _CHOICES.items():
+        given: object = getattr(plugin, name)
+        if given not in choices:
+            words = " or ".join(repr(one) for one in choices if one is not None)
+            raise PluginLoadError(
+                f"plugin {plugin.__name__}: its {name} is {given!r:.50}; it can be {words}"
+            )
+    seconds: object = plugin.timeout_seconds
+    if seconds is not None and not (
+        isinstance(seconds, int | float) and 0 <= seconds <= sys.float_info.max
+    ):
+        raise PluginLoadError(
+            f"plugin {plugin.__name__}: its timeout_seconds is {seconds!r:.50}; it can be a number"
+            " of 0 or more"
+        )
 
 
 def _check_resources(plugin: type[DatahubPlugin]) -> None:

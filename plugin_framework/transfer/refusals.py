@@ -55,7 +55,7 @@ def is_transient(error: TransferError) -> bool:
     """Whether the same request may go through the next time."""
     if isinstance(error, StorageError):
         status = error.status
-        overloaded = status in (408, 429) or (status >= 500 and status != 501)  # noqa: PLR2004
+        overloaded = status in (408, 429) or (status >= 500 and status != 501)  # noqa: PLR2004 - HTTP's
         return overloaded or error.store_code in _TRANSIENT_CODES
     return isinstance(error, StorageUnreachableError | UnsuitableAnswerError)
 
@@ -76,7 +76,7 @@ def _may_be_expired(answer: Answer, code: str | None) -> bool:
     if answer.status == 403:  # noqa: PLR2004 - radosgw says nothing else
         return code not in _PERMANENT_CODES
     return (
-        answer.status == 400  # noqa: PLR2004
+        answer.status == 400  # noqa: PLR2004 - HTTP's
         and code != "RequestTimeout"
         and _NAMES_TIME.search(answer.body) is not None
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,26 @@ def test_hooks_that_would_never_work_are_refused(site: Site, method: str, reason
     with pytest.raises(PluginLoadError, match=reason) as caught:
         find_plugin(module.replace("_", "-")).load()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "reason"),
+    [
+        ("isolation = 'threads'", "its isolation is 'threads'; it can be 'process' or 'thread'"),
+        ("pause_mode = None", "its pause_mode is None; it can be 'checkpoint' or 'freeze'"),
+        ("timeout_seconds = '10'", "its timeout_seconds is '10'; it can be a number of 0 or more"),
+        ("timeout_seconds = -1", "its timeout_seconds is -1; it can be a number of 0 or more"),
+        ("timeout_seconds = float('nan')", "its timeout_seconds is nan; "),
+        ("resources = ['cpus']", "its resources are not a mapping such as"),
+    ],
+)
+def test_choices_that_would_be_passed_over_are_refused(
+    site: Site, attribute: str, reason: str
+) -> None:
+    module = "dist_" + "".join(filter(str.isalnum, attribute))
+    site.install(module, f"{GOOD}    {attribute}\n")
+    with pytest.raises(PluginLoadError, match=re.escape(reason)):
+        find_plugin(module.replace("_", "-")).load()
 
 
 def test_an_import_that_fails_says_where(site: Site) -> None:
