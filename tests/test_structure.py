@@ -67,7 +67,6 @@ def test_only_the_settings_read_the_environment() -> None:
         "cli/dev/service.py",
         "cli/doctor/reading.py",
         "cli/journal.py",
-        "cli/run.py",
         "cli/serve.py",
         "engines/celery/consumer_timeout.py",
         "isolation/remote_forkserver.py",

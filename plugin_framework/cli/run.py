@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import socket
 import sys
@@ -18,6 +17,7 @@ import click
 
 from plugin_framework.cli.info import import_from_here
 from plugin_framework.cli.logs import Origin, ToldOnce, set_up_logging
+from plugin_framework.cli.serve import warn_of_unknown_variables
 from plugin_framework.cli.streams import own_streams
 from plugin_framework.redaction import redacted
 
@@ -273,15 +273,13 @@ def _ignore_signals() -> None:
 @contextmanager
 def _shown(settings: Settings, plugin: str, stderr: TextIO) -> Iterator[dict[str, object]]:
     """Set logging up, and yield the observers that show the task."""
-    from plugin_framework.settings import unknown_variables  # noqa: PLC0415 - loaded late
     from plugin_framework.telemetry.exposing import exposed  # noqa: PLC0415 - loaded late
     from plugin_framework.telemetry.log_facts import LogFacts  # noqa: PLC0415 - loaded late
 
     facts = LogFacts()
     origin = Origin(facts=facts.by_subtask)
     console = set_up_logging(settings.log_level, settings.log_format, stderr, origin)
-    for warning in unknown_variables(os.environ):
-        logging.getLogger("datahub.settings").warning("%s", warning)
+    warn_of_unknown_variables()
     with exposed(settings.metrics) as figures:
         observers: dict[str, object] = {"log facts": facts, **figures}
         if console is None:

@@ -6,12 +6,16 @@ import logging
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from plugin_framework.cli.info import import_from_here
 from plugin_framework.cli.logs import Origin, set_up_logging
 from plugin_framework.cli.streams import own_streams
+
+if TYPE_CHECKING:
+    from plugin_framework.settings import Settings
 
 
 @click.command("serve", short_help="Serve plugins: take subtasks from Datahub, and run them.")
@@ -39,15 +43,9 @@ def serve_command(names: tuple[str, ...], host: str, port: int, *, access_log: b
     from plugin_framework.settings import load_settings  # noqa: PLC0415 - loaded late
     from plugin_framework.telemetry.log_facts import LogFacts  # noqa: PLC0415 - loaded late
 
-    # Until there is something to end in good order.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda got, _frame: sys.exit(128 + got))
+    end_at_signals()
     settings = load_settings()
-    plugins = names or ((settings.plugin,) if settings.plugin else ())
-    if not plugins:
-        raise click.UsageError("which plugin? Give NAME or set DATAHUB_PLUGIN")
-    for name in plugins:
-        import_from_here(name)
+    plugins = chosen_plugins(names, settings)
     with own_streams() as (_, stderr):
         facts = LogFacts()
         origin = Origin(facts=facts.by_subtask)
@@ -55,6 +53,26 @@ def serve_command(names: tuple[str, ...], host: str, port: int, *, access_log: b
         warn_of_unknown_variables()
         observers = {"log facts": facts}
         serve(plugins, settings, host=host, port=port, request_log=access_log, observers=observers)
+
+
+def end_at_signals() -> None:
+    """Exit at SIGTERM and SIGINT, until there is something to end in good order."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda got, _frame: sys.exit(128 + got))
+
+
+def chosen_plugins(names: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
+    """The plugins to run: those that are named, or else that of the settings.
+
+    Raises:
+        click.UsageError: there is none.
+    """
+    plugins = names or ((settings.plugin,) if settings.plugin else ())
+    if not plugins:
+        raise click.UsageError("which plugin? Give NAME or set DATAHUB_PLUGIN")
+    for name in plugins:
+        import_from_here(name)
+    return plugins
 
 
 def warn_of_unknown_variables() -> None:

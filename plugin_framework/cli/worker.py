@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from plugin_framework.cli.info import import_from_here
 from plugin_framework.cli.logs import Origin, set_up_logging
-from plugin_framework.cli.serve import warn_of_unknown_variables
+from plugin_framework.cli.serve import chosen_plugins, end_at_signals, warn_of_unknown_variables
 from plugin_framework.cli.streams import own_streams
 
 if TYPE_CHECKING:
@@ -78,17 +76,11 @@ def worker_command(
     """  # noqa: D301 - the \b is click's, and keeps the lines as they are
     from plugin_framework.settings import load_settings  # noqa: PLC0415 - loaded late
 
-    # Until there is something to end in good order.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda got, _frame: sys.exit(128 + got))
+    end_at_signals()
     settings = load_settings()
     if concurrency is not None:
         settings = settings.model_copy(update={"max_concurrency": concurrency})
-    plugins = names or ((settings.plugin,) if settings.plugin else ())
-    if not plugins:
-        raise click.UsageError("which plugin? Give NAME or set DATAHUB_PLUGIN")
-    for name in plugins:
-        import_from_here(name)
+    plugins = chosen_plugins(names, settings)
     _demand_engine(settings)
     _work(plugins, settings, cpus, gpus, memory)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import IO
@@ -17,6 +16,7 @@ from plugin_framework.cli.dev.service import Orders
 from plugin_framework.cli.hidden import hide
 from plugin_framework.cli.info import import_from_here
 from plugin_framework.cli.logs import set_up_logging
+from plugin_framework.cli.serve import end_at_signals
 from plugin_framework.cli.streams import own_streams
 from plugin_framework.errors import DatahubError
 from plugin_framework.plugin.command import die_with_parent
@@ -34,8 +34,7 @@ def main(commands: IO[str]) -> int:
     """Serve as ``commands`` say, until SIGTERM or the parent's end; returns the exit code."""
     hide()
     die_with_parent()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda got, _frame: sys.exit(128 + got))
+    end_at_signals()
     orders = Orders(**json.load(commands))
     if os.getppid() != orders.parent:
         return 1
