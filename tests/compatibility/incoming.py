@@ -22,12 +22,18 @@ PLUGIN = "Anything"
 SECRET, NOW = "canned-secret-\u00fc", 1763382017
 
 CREATE, MANAGE = "/api/plugin/create_task", "/api/plugin/manage_task"
+WHOLE = {
+    "subtask_id": "task_abc_001",
+    "task_id": "task_abc",
+    "config": {"\u00fc": [1.5, None]},
+    "input_files": ["https://example.com/in.csv"],
+    "plugin": "Anything",
+}
 CALLS: Mapping[str, tuple[str, str, str]] = {
     "POST create_task": (
         CREATE,
         "",
-        '{"subtask_id":"task_abc_001","task_id":"task_abc","config":{"\u00fc":[1.5,null]},'
-        '"input_files":["https://example.com/in.csv"],"plugin":"Anything"}',
+        json.dumps(WHOLE, ensure_ascii=False),
     ),
     "POST create_task, least": (CREATE, "", '{"subtask_id": "task_abc_002"}'),
     "POST create_task, wrong": (CREATE, "", '{"config": {}}'),

@@ -140,4 +140,5 @@ class NodeRecord:
     def of(cls, kept: Mapping[str, Any]) -> Self:
         """What ``as_json`` made, perhaps in a later release: what is not known here is left out."""
         known = {each.name: kept[each.name] for each in fields(cls)}
-        return cls(**{**known, "offer": Offer(**kept["offer"]), "running": tuple(kept["running"])})
+        offer = Offer(**{each.name: kept["offer"][each.name] for each in fields(Offer)})
+        return cls(**{**known, "offer": offer, "running": tuple(kept["running"])})
