@@ -17,6 +17,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # it has no types of its own
 
 import plugin_framework
+from plugin_framework import __version__
 from plugin_framework.cli.new.names import LONGEST_DESCRIPTION, LONGEST_NAME, wrong_class
 from plugin_framework.cli.new.project import Project
 from tests.cli.calling import call
@@ -100,7 +101,7 @@ ORIGINS = {
         "'/some where/it'",
         "path/to/datahub-plugin-framework",
     ),
-    "a registry": (None, *["datahub-plugin-framework==0.1.0"] * 2),
+    "a registry": (None, *[f"datahub-plugin-framework=={__version__}"] * 2),
 }
 
 
@@ -112,7 +113,7 @@ def test_the_framework_comes_from_where_the_user_had_it_from(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    facts = tmp_path / "site/datahub_plugin_framework-0.1.0.dist-info"
+    facts = tmp_path / f"site/datahub_plugin_framework-{__version__}.dist-info"
     facts.mkdir(parents=True)
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: datahub-plugin-framework\n")
     if origin:
