@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
@@ -19,7 +19,7 @@ class Credentials:
         ConfigurationError: the key or the token cannot go into a header.
     """
 
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     secret: SecretStr | None = None
     token: SecretStr | None = None
 
