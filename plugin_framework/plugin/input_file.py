@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeAlias
 
 from plugin_framework.errors import TransferError
@@ -92,9 +93,7 @@ class InputBlocks:
             with self._lock:
                 claimed = self._claim(start, end)
             if claimed:
-                threading.Thread(
-                    target=self._load, args=(start, claimed), daemon=True, name="read-ahead"
-                ).start()
+                self._load_aside(start, claimed)
             start += len(claimed) or 1
 
     def let_go(self, start: int, end: int) -> None:
@@ -111,6 +110,13 @@ class InputBlocks:
             self._coming[index] = Future()
             claimed.append(self._coming[index])
         return claimed
+
+    def _load_aside(self, first: int, claimed: list[Future[Block]]) -> None:
+        load = partial(self._load, first, claimed)
+        try:
+            threading.Thread(target=load, daemon=True, name="read-ahead").start()
+        except RuntimeError:  # no more threads, and others may wait for what was promised
+            load()
 
     def _load(self, first: int, claimed: list[Future[Block]]) -> None:
         try:

@@ -250,6 +250,17 @@ def test_what_goes_wrong_far_ahead_is_raised_once_it_is_reached(
         assert file.read() == DATA[len(received) :]
 
 
+def test_without_a_thread_to_spare_it_is_read_all_the_same(
+    ctx: TaskContext[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with ctx.open_input() as file:
+        assert file.read(BLOCK) + file.read(10 * BLOCK) + file.read() == DATA
+
+
 def test_an_answer_of_another_length_is_no_end_of_the_file() -> None:
     blocks = InputBlocks(lambda _offset, size: b"x" * (size - 1), 50)
     with open_blocks(blocks, lambda: None) as file, pytest.raises(TransferError, match="49 came"):
