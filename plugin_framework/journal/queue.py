@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from plugin_framework.journal.database import Database
-from plugin_framework.journal.timeline import cleaned
+from plugin_framework.journal.timeline import NOTE, cleaned
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,6 @@ _KNOWN = (
     " SELECT subtask_id, task_id, plugin, config, accepted FROM queue"
     " WHERE subtask_id = ? ON CONFLICT DO NOTHING"
 )
-_EVENT = (
-    "INSERT INTO events (subtask_id, at, kind, detail)"
-    " SELECT subtask_id, ?, ?, ? FROM subtasks WHERE subtask_id = ?"
-)
 
 
 class Queue:
@@ -120,7 +116,7 @@ class Queue:
             over = [*dropped, *(one.subtask_id for one in changes.ended)]
             db.executemany(_KNOWN, [(one,) for one in over])
             db.executemany(
-                _EVENT,
+                NOTE,
                 [(now, "dropped", _json({"error": why}), one) for one, why in changes.dropped],
             )
             for one in changes.ended:
@@ -142,11 +138,6 @@ class Queue:
             db.executemany(
                 "INSERT OR IGNORE INTO calls VALUES (?, ?)", [(one, now) for one in changes.calls]
             )
-
-    def forget_reasons(self) -> None:
-        """Have nothing explained any more."""
-        with self._db.write(durable=False) as db:
-            db.execute("DELETE FROM reasons")
 
     def waiting(self) -> list[Waiting]:
         """All that is in the queue, in order."""
@@ -193,7 +184,7 @@ class Queue:
                         (one.node, one.attempt, one.subtask_id),
                     )
                 detail = {"attempt": one.attempt, "node": one.node} if one.node else {}
-                db.execute(_EVENT, (now, one.kind, _json(detail), one.subtask_id))
+                db.execute(NOTE, (now, one.kind, _json(detail), one.subtask_id))
 
     def explain(self, plugin: str, why: str | None) -> None:
         """Note why the subtasks of a plugin wait; None: for nothing but their turn."""
@@ -201,6 +192,11 @@ class Queue:
             db.execute("DELETE FROM reasons WHERE plugin = ?", (plugin,))
             if why is not None:
                 db.execute("INSERT INTO reasons VALUES (?, ?)", (plugin, cleaned(why)))
+
+    def forget_reasons(self) -> None:
+        """Have nothing explained any more."""
+        with self._db.write(durable=False) as db:
+            db.execute("DELETE FROM reasons")
 
     def endings(self, subtask_ids: Collection[str]) -> dict[str, Ending]:
         """Those that have ended here."""
@@ -266,7 +262,7 @@ def _end(db: sqlite3.Connection, one: Ended, now: float) -> None:
     )
     if node := one.outcome.get("node"):
         detail = {"attempt": one.outcome.get("attempt"), "node": node, "status": one.status}
-        db.execute(_EVENT, (now, "ended", _json(detail), one.subtask_id))
+        db.execute(NOTE, (now, "ended", _json(detail), one.subtask_id))
 
 
 def _json(detail: Mapping[str, Any]) -> str:

@@ -17,6 +17,11 @@ log: logging.Logger = logging.getLogger("datahub.journal")
 
 LONGEST_TEXT = 500
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]*", re.IGNORECASE)
+NOTE = (
+    "INSERT INTO events (subtask_id, at, kind, detail)"
+    " SELECT subtask_id, ?, ?, ? FROM subtasks WHERE subtask_id = ?"
+)
+"""Time, kind, detail in JSON, subtask; nothing is written of one that the journal does not know."""
 _OF_THIS_ATTEMPT = (
     "subtask_id = ? AND kind = ? AND at >= (SELECT coalesce(max(started), 0) FROM attempts"
     " WHERE attempts.subtask_id = events.subtask_id)"
@@ -80,8 +85,7 @@ class Timeline(Events):
         """Note an event, without waiting for the disk."""
         self._write(
             subtask_id,
-            "INSERT INTO events (subtask_id, at, kind, detail)"
-            " SELECT subtask_id, ?, ?, ? FROM subtasks WHERE subtask_id = ?",
+            NOTE,
             (time.time(), kind, json.dumps(cleaned(detail)), subtask_id),
         )
 
