@@ -94,7 +94,7 @@ class RemoteDispatcher:
         self._counted = Outlook()
         self._prune_at = 0.0
         self._closing = threading.Event()
-        self._ended = threading.Event()
+        self._look_now = threading.Event()
         self._lookout = Lookout(
             backlog,
             kept,
@@ -137,7 +137,7 @@ class RemoteDispatcher:
         """Hand nothing more over; what is with the nodes goes on there."""
         self._backlog.drain()
         self._closing.set()
-        self._ended.set()
+        self._look_now.set()
 
     def wait(self, seconds: float) -> bool:
         """Wait until nothing is being handed over; False if that took longer."""
@@ -263,12 +263,13 @@ class RemoteDispatcher:
         if time.monotonic() >= self._prune_at:
             self._prune_at = time.monotonic() + PRUNE_SECONDS
             store.prune(time.time() - KEPT_SECONDS)
-        self._ended.wait(LOOK_SECONDS)
+        self._look_now.wait(LOOK_SECONDS)
         if not self._closing.is_set():
-            self._ended.clear()
+            self._look_now.clear()
 
     def _look_out(self) -> None:
         self._lookout.look()
+        self._look_now.set()  # what nodes have is compared with what waits: seen at one time
         self._closing.wait(LOOK_SECONDS)
 
     # What is asked of it
@@ -308,7 +309,7 @@ class RemoteDispatcher:
             log.debug("subtask %s is not cancelled yet: %s", entry.subtask_id, error)
             return False
         if dropped:
-            self._ended.set()
+            self._look_now.set()
         return dropped
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,40 +16,13 @@ from plugin_framework.errors import JournalError, StoreUnreachableError
 from plugin_framework.journal.queue import Ended, Note, Queue
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.service.backlog import Backlog
+from plugin_framework.service.missing import Repeats, Shortages
 from plugin_framework.service.turns import Entry
-
-LONGEST_PAUSE = 300.0
-"""Seconds between two times that a subtask is published again."""
 
 WRITE_SECONDS = 1.0
 """How long one look waits for the journal to have the endings."""
 
 log: logging.Logger = logging.getLogger("datahub.service")
-
-
-class Repeats:
-    """When what seems to be lost is to be published again: at times that lie ever further apart."""
-
-    def __init__(self, first: float) -> None:
-        self._first = first
-        self._due: dict[str, tuple[float, float]] = {}
-
-    def due(self, subtask_id: str, now: float, since: float) -> bool:
-        """Whether it is now; ``since`` is when it was first without a sign of life."""
-        at, pause = self._due.setdefault(subtask_id, (since + self._first, self._first * 2))
-        if now < at:
-            return False
-        self._due[subtask_id] = now + pause, min(pause * 2, LONGEST_PAUSE)
-        return True
-
-    def forget(self, subtask_id: str) -> None:
-        """There was a sign of life."""
-        self._due.pop(subtask_id, None)
-
-    def forget_all_but(self, subtask_ids: Collection[str]) -> None:
-        """There was a sign of life of all others."""
-        for subtask_id in self._due.keys() - subtask_ids:
-            del self._due[subtask_id]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +34,8 @@ class _Seen:
 class Watch:
     """The subtasks of one service, looked at from one thread.
 
-    ``depths`` tells how many of a plugin's subtasks are with the engine, where that is known.
+    ``depths`` tells how many of a plugin's subtasks are with the engine, where that is known: each
+    time that this was asked of the engine in a mapping of its own.
     ``tell`` has the run of a subtask do what is wanted of it. ``on_over`` is told the status of
     each that has ended, and whether Datahub knows.
 
@@ -93,6 +67,8 @@ class Watch:
         self._seen: dict[str, _Seen] = {}
         self._leaving: dict[str, Future[None]] = {}
         self._missing = Repeats(2 * lease_seconds)
+        self._shortages = Shortages()
+        self._compared: Mapping[str, int | None] = {}
         self._reached: dict[str, float] = {}
         self.repeated: set[str] = set()
         self.put_by: set[str] = set()
@@ -112,6 +88,7 @@ class Watch:
             # Nobody could give a sign of life, or take anything.
             self._seen.clear()
             self._missing.forget_all_but(())
+            self._shortages.clear()
             raise
         notes = [*self._look_at_leases(held)]
         self._look_for_missing(time.monotonic(), asked_at)
@@ -236,17 +213,21 @@ class Watch:
 
     def _look_for_missing(self, now: float, asked_at: float) -> None:
         """Of what was handed over and no living node has, the engine should have a message."""
+        depths = self._depths()
+        if depths is self._compared:  # they say nothing of what nodes have now
+            return
+        self._compared = depths
         silent = self._silent(asked_at)
         sought = [*self._backlog.all_in("handed"), *silent]
-        counts = Counter(entry.plugin for entry in sought)
+        self._shortages.see(depths, Counter(entry.plugin for entry in sought))
         missed = dict[str, Entry]()
         for entry in sought:
-            depth = self._depths().get(entry.plugin)
+            depth = depths.get(entry.plugin)
             if depth is None or entry.wanted is TaskStatus.PAUSED:
                 continue
             # A worker may have put a message back, behind all others: then none is too few. And
             # what a dead node had waits there for a free one, for that is where it goes back to.
-            lacks = depth < counts[entry.plugin]
+            lacks = entry.plugin in self._shortages
             if depth == 0 or (lacks and (entry in silent or self._is_overtaken(entry))):
                 missed[entry.subtask_id] = entry
         self._missing.forget_all_but(missed.keys())

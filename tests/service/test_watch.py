@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from plugin_framework.engines.cluster.journal_store import JournalStore
 from plugin_framework.engines.cluster.records import Sight
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.service import remote_dispatcher
-from plugin_framework.service.watch import Repeats
-from tests.service.remote import LEASE_SECONDS, Remote, beating, until
+from plugin_framework.service.missing import LOOKS, Repeats, Shortages
+from tests.service.remote import DEADLINE, LEASE_SECONDS, Kept, Remote, Store, beating, until
 
 RUNNING, PAUSED = TaskStatus.RUNNING, TaskStatus.PAUSED
 
@@ -116,6 +117,81 @@ def test_what_others_have_overtaken_is_published_again(remote: Remote) -> None:
     with beating(remote, remote.acquire("taken")):
         until(lambda: remote.dispatcher.outlook().published_again == 1)
     assert [remote.engine.message().subtask_id for _ in range(2)] == ["queued", "lost"]
+
+
+class Moving(Kept):
+    """An engine whose queue moves: every third time it is asked, it is ``off`` by one."""
+
+    def __init__(self, off: int) -> None:
+        super().__init__()
+        self._off = off
+        self._asked = itertools.count(1)
+
+    def depth(self, plugin: str) -> int | None:
+        return self.messages.qsize() + (0 if next(self._asked) % 3 else self._off)
+
+
+def test_what_is_lost_is_published_again_though_some_looks_find_enough(tmp_path: Path) -> None:
+    with Remote(tmp_path, engine=Moving(1)) as remote:
+        remote.create("lost")
+        remote.engine.message()
+        remote.create("taken", "queued")
+        assert remote.engine.message().subtask_id == "taken"
+        with beating(remote, remote.acquire("taken")):
+            until(lambda: remote.dispatcher.outlook().published_again == 1)
+        assert [remote.engine.message().subtask_id for _ in range(2)] == ["queued", "lost"]
+
+
+def test_what_some_looks_find_too_few_of_is_not_missed(tmp_path: Path) -> None:
+    with Remote(tmp_path, engine=Moving(-1)) as remote:
+        remote.create("behind")
+        message = remote.engine.message()
+        remote.create("taken", "queued")
+        assert remote.engine.message().subtask_id == "taken"
+        remote.engine.messages.put(message)
+        with beating(remote, remote.acquire("taken")):
+            until(lambda: remote.state("taken") == "running")
+            threading.Event().wait(4 * LEASE_SECONDS)
+        assert remote.dispatcher.outlook().published_again == 0
+
+
+def test_what_nodes_have_is_looked_at_as_soon_as_it_is_known_what_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_dispatcher, "LOOK_SECONDS", DEADLINE / 2)
+    asked, looked = threading.Event(), threading.Semaphore(0)
+    held, depth = Store.held, Kept.depth
+
+    def noted(self: Store, service: str) -> Mapping[str, Sight]:
+        looked.release()
+        return held(self, service)
+
+    def awaited(self: Kept, plugin: str) -> int | None:
+        asked.wait(DEADLINE)
+        return depth(self, plugin)
+
+    monkeypatch.setattr(Store, "held", noted)
+    monkeypatch.setattr(Kept, "depth", awaited)
+    with Remote(tmp_path) as remote:
+        remote.create("s")
+        assert looked.acquire(timeout=DEADLINE)
+        asked.set()
+        assert looked.acquire(timeout=DEADLINE / 4)
+        remote.dispatcher.shut_down(15)
+        remote.manage("s", PAUSED)  # so that it need not wait for a command
+
+
+def test_messages_lack_where_most_of_the_last_looks_found_too_few() -> None:
+    shortages = Shortages()
+    found = []
+    for depth in [1, 0, 1, 0, 0, *[1] * LOOKS]:
+        shortages.see({"p": depth, "unknown": None}, {"p": 1, "unknown": 1})
+        found.append("p" in shortages)
+    assert found == [*[False] * 4, *[True], *[False] * LOOKS]
+    assert "unknown" not in shortages
+    shortages.see({"p": 0}, {"p": 1})
+    shortages.clear()
+    assert "p" not in shortages
 
 
 def test_what_was_put_back_behind_others_is_not_missed(remote: Remote) -> None:
