@@ -72,12 +72,26 @@ def fuzz(data: bytes) -> None:
     try:
         found = data_of(answer, NOW)
     except MEANT as error:
+        assert type(error) is meant(status, envelope)
         check_refusal(error, status, body)
         return
-    assert 200 <= status < 300, status
+    assert meant(status, envelope) is None
     assert same(found, naive_data(body))
     for model in MODELS:
         check_model(model, found, abs(size), chunk)
+
+
+def meant(status: int, envelope: Envelope | None) -> type[DatahubError] | None:
+    """What an answer means: a refusal by Datahub has a code of its own. None for data."""
+    code = envelope.code if envelope else 0
+    success = 200 <= status < 300
+    if status in {408, 429} or status >= 500 or (success and code == 500):
+        return ServerUnavailableError
+    if 401 in {status, code}:
+        return AuthenticationError
+    if code:
+        return RejectedError
+    return InvalidAnswerError if envelope is None or not success else None
 
 
 def check_message(envelope: Envelope | None) -> None:

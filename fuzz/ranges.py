@@ -77,15 +77,15 @@ def fuzz(data: bytes) -> None:
     head, _, answers = data.partition(b"\n\n")
     (first,), left = lines(head, 1)
     kind, _, sizes = first.partition(b" ")
-    storage = Storage([line for line in answers.split(b"\n") if line][:ANSWERS])
+    said = [line for line in answers.split(b"\n") if line][:ANSWERS]
     if kind == b"fetch":
-        fuzz_fetch(storage, *numbers(sizes, 2))
+        fuzz_fetch(Storage(said), *numbers(sizes, 2))
     elif kind == b"whole":
-        fuzz_whole(storage)
+        fuzz_whole(Storage(said))
     elif kind == b"download":
-        fuzz_download(storage, numbers(sizes, 2), left)
+        fuzz_download(said, numbers(sizes, 2), left)
     elif kind == b"upload":
-        fuzz_upload(storage, numbers(sizes, 3), left)
+        fuzz_upload(said, numbers(sizes, 3), left)
     else:
         fuzz_plan(*numbers(sizes, 4))
 
@@ -149,13 +149,13 @@ def fuzz_whole(storage: Storage) -> None:
     assert file.getvalue() == storage.sent == content(0, facts.size)
 
 
-def fuzz_download(storage: Storage, sizes: Sequence[int], left: bytes) -> None:
-    """What an earlier attempt left is not fetched again, nor taken for more than it is.
+def fuzz_download(said: Sequence[bytes], sizes: Sequence[int], left: bytes) -> None:
+    """What an earlier attempt left is not taken for more than it is, nor in the way.
 
     That is its log, true or damaged; the bytes of which it speaks are there.
     """
     size, chunk = abs(sizes[0]) % MOST, max(1, abs(sizes[1]) % MOST)
-    target = FOLDER / "target"
+    storage, target = Storage(said, then=size), FOLDER / "target"
     begun = Partial(target, chunk)
     log = begun.path.with_suffix(".log")
     log.write_bytes(left)
@@ -164,6 +164,7 @@ def fuzz_download(storage: Storage, sizes: Sequence[int], left: bytes) -> None:
     try:
         done = download_file(cast("Engine", storage), lambda: "http://s/o", target, chunk=chunk)
     except DatahubError:
+        assert said, "storage works"
         assert not target.exists()
     else:
         assert target.read_bytes() == content(0, done.size)
@@ -184,7 +185,7 @@ def _image(size: int, chunk: int, left: bytes) -> bytes:
     return bytes(image)
 
 
-def fuzz_upload(storage: Storage, sizes: Sequence[int], left: bytes) -> None:
+def fuzz_upload(said: Sequence[bytes], sizes: Sequence[int], left: bytes) -> None:
     """Each part is sent from its place, or was stored with the same bytes; and all are completed.
 
     What is left are lines of an index and what its bytes were: ``=`` for the file's own.
@@ -194,7 +195,7 @@ def fuzz_upload(storage: Storage, sizes: Sequence[int], left: bytes) -> None:
     )
     layout = parts(size, max(chunk, 1 + size // URLS) if chunk else None)
     chunk = layout[0].size if chunk else 0
-    path = FOLDER / "source"
+    storage, path = Storage(said, then=size), FOLDER / "source"
     path.write_bytes(content(0, size))
     own = {part.index: content(part.offset, part.end) for part in layout}
     stored = dict(_stored(left, own))
@@ -203,6 +204,7 @@ def fuzz_upload(storage: Storage, sizes: Sequence[int], left: bytes) -> None:
     try:
         done = upload_file(cast("Engine", storage), path, name="n", api=api)
     except DatahubError:
+        assert said or urls != len(layout), "storage works"
         assert api.completed is None
         return
     assert done.sha256 == hashlib.sha256(content(0, size)).hexdigest()

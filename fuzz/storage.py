@@ -27,17 +27,19 @@ class Storage:
     """What transfers use of an engine, without a network.
 
     Each line is an answer: status, how many bytes come, and headers, separated by ``;``. Without
-    headers it is an honest one to what was asked. ``taken`` holds the total and the ETag of each
-    answer to a range whose bytes were taken.
+    headers it is an honest one to what was asked. After them, all answers are those of a store that
+    works, whose object has ``then`` bytes; without, there are no more. ``taken`` holds the total
+    and the ETag of each answer to a range whose bytes were taken.
     """
 
-    def __init__(self, lines: Sequence[bytes]) -> None:
+    def __init__(self, lines: Sequence[bytes], *, then: int | None = None) -> None:
         self.options = EngineOptions(attempts=3, backoff=0.0, concurrency=1)
         self.taken: list[tuple[int, str | None]] = []
         self.sent: bytes = b""
         self.puts: dict[str, bytes] = {}
         self.etags: dict[str, str] = {}
         self._answers: Iterator[bytes] = iter(lines)
+        self._then = then
 
     def get(
         self,
@@ -50,9 +52,9 @@ class Storage:
         etag: str | None = None,
     ) -> Answer:
         """See ``Engine.get``."""
-        status, count, headers = self._next()
         if etag is not None and start is None:
             raise AssertionError("a whole object is asked for with the ETag of another")
+        status, count, headers = self._next(start, end, etag)
         exchange = Exchange(abort, sink=sink)
         exchange.header(b"HTTP/1.1 %d OK\r\n" % status)
         first = start or 0
@@ -80,7 +82,7 @@ class Storage:
         digest: Digest | None = None,
     ) -> Answer:
         """See ``Engine.put``."""
-        status, count, headers = self._next()
+        status, count, headers = self._next(None, None, None)
         exchange = Exchange(abort, moved=moved, source=source, digest=digest)
         body = b""
         while len(body) < min(count, source.size):
@@ -94,10 +96,14 @@ class Storage:
         self.puts[url], self.etags[url] = body, answer.headers.get("etag", "")
         return answer
 
-    def _next(self) -> tuple[int, int, list[bytes]]:
+    def _next(
+        self, start: int | None, end: int | None, etag: str | None
+    ) -> tuple[int, int, list[bytes]]:
         line = next(self._answers, None)
         if line is None:
-            raise StorageUnreachableError("there is no further answer")
+            if self._then is None:
+                raise StorageUnreachableError("there is no further answer")
+            return _working(self._then, start, end, etag)
         status, count = numbers(line, 2)
         status = 100 + status % 500
         said = line.split(b" ", 2)[2:]
@@ -110,3 +116,18 @@ def _honest(status: int, first: int, size: int, total: int) -> list[bytes]:
     whole = first + total if status == 206 else size
     named = b"Content-Range: bytes %d-%d/%d" % (first, first + size - 1, whole)
     return [named if status == 206 else b"Content-Length: %d" % size, b'ETag: "a"']
+
+
+def _working(
+    total: int, start: int | None, end: int | None, etag: str | None
+) -> tuple[int, int, list[bytes]]:
+    """As a store answers whose object has so many bytes, and the ETag ``"a"``."""
+    own = b'ETag: "a"'
+    if etag not in {None, '"a"'}:
+        return 412, 0, [own]
+    if start is None:
+        return 200, total, [own, b"Content-Length: %d" % total]
+    if start >= total:
+        return 416, 0, [own, b"Content-Range: bytes */%d" % total]
+    last = total - 1 if end is None else min(end, total - 1)
+    return 206, last + 1 - start, [own, b"Content-Range: bytes %d-%d/%d" % (start, last, total)]

@@ -45,8 +45,8 @@ class Partial:
             known: dict[str, Any] = json.loads(self._done.read_text())
             there = self._target.stat()
             fits = (there.st_size, there.st_mtime_ns) == (known["size"], known["mtime_ns"])
-            return Facts(known["size"], known["etag"]) if fits else None
-        except (OSError, ValueError, KeyError, TypeError):
+            return Facts(int(known["size"]), str(known["etag"])) if fits else None
+        except (OSError, ValueError, OverflowError, KeyError, TypeError):
             return None
 
     def resume(self) -> tuple[Facts, AbstractSet[int]] | None:
@@ -57,10 +57,10 @@ class Partial:
         try:
             header, *lines = self._log.read_text().splitlines()
             known: dict[str, Any] = json.loads(header)
-            facts = Facts(known.pop("size"), known.pop("etag"))
+            facts = Facts(int(known.pop("size")), str(known.pop("etag")))
             offsets = frozenset(int(line) for line in lines if len(line) == _DIGITS)
             fits = known == self._same_again() and self.path.stat().st_size == facts.size
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError):
             fits = False
         if fits:
             return facts, offsets

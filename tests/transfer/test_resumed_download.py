@@ -101,7 +101,7 @@ def test_after_a_crash_another_object_is_begun_anew(
 
 
 @pytest.mark.usefixtures("killed")
-@pytest.mark.parametrize("damage", ["torn", "rebooted", "empty", "other-chunk"])
+@pytest.mark.parametrize("damage", ["torn", "rebooted", "empty", "other-chunk", "size"])
 def test_a_log_that_proves_nothing_is_not_believed(
     engine: Engine, server: StorageServer, presign: Presign, target: Path, damage: str
 ) -> None:
@@ -112,6 +112,7 @@ def test_a_log_that_proves_nothing_is_not_believed(
         "rebooted": re.sub(r'"boot": "[^"]*"', '"boot": "earlier"', text),
         "empty": "",
         "other-chunk": text,
+        "size": re.sub(r'"size": (\d+)', r'"size": Infinity', text),
     }
     log.write_text(damaged[damage])
     chunk = CHUNK // 2 if damage == "other-chunk" else CHUNK
@@ -141,3 +142,12 @@ def test_what_is_whole_but_changed_is_fetched_again(
     else:
         os.utime(target, (1, 1))
     assert fetch().path.read_bytes() == (OTHER if change == "the object" else CONTENT)
+
+
+@pytest.mark.usefixtures("killed")
+def test_a_size_that_is_written_as_a_fraction_is_a_size(
+    target: Path, fetch: Callable[[], Downloaded]
+) -> None:
+    (log,) = target.parent.glob(".download-*.log")
+    log.write_text(re.sub(r'"size": (\d+)', r'"size": \1.0', log.read_text()))
+    assert fetch().path.read_bytes() == CONTENT
