@@ -112,7 +112,7 @@ def _facts(ref: PluginRef, plugin: type[DatahubPlugin]) -> dict[str, Any]:
         "pause_mode": plugin.pause_mode,
         "timeout_seconds": plugin.timeout_seconds,
         "resources": dict(plugin.resources),
-        "config_schema": _schema(ref, plugin),
+        "config_schema": schema_of(ref.name, plugin),
         "environment": [
             {
                 "variable": setting.variable,
@@ -126,7 +126,12 @@ def _facts(ref: PluginRef, plugin: type[DatahubPlugin]) -> dict[str, Any]:
     }
 
 
-def _schema(ref: PluginRef, plugin: type[DatahubPlugin]) -> dict[str, Any]:
+def schema_of(name: str, plugin: type[DatahubPlugin]) -> dict[str, Any]:
+    """The JSON Schema of the config of the plugin of that name.
+
+    Raises:
+        PluginLoadError: it has none.
+    """
     from pydantic.errors import PydanticUserError  # noqa: PLC0415 - loaded late
 
     from plugin_framework.errors import Code, PluginLoadError  # noqa: PLC0415 - loaded late
@@ -136,7 +141,7 @@ def _schema(ref: PluginRef, plugin: type[DatahubPlugin]) -> dict[str, Any]:
     except PydanticUserError as error:
         reason = error.message.splitlines()[0]
         raise PluginLoadError(
-            f"plugin {ref.name}: its Config has no JSON Schema: {reason}", code=Code.NO_SCHEMA
+            f"plugin {name}: its Config has no JSON Schema: {reason}", code=Code.NO_SCHEMA
         ) from None
 
 

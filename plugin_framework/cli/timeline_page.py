@@ -213,7 +213,7 @@ def _rows(lane: Sequence[_Bar], place: Callable[[float], float]) -> list[list[_B
     """The bars in as few rows as show each of them."""
     rows: list[list[_Bar]] = []
     for bar in sorted(lane, key=lambda bar: bar.start):
-        free = (row for row in rows if place(row[-1].end) + SHORTEST <= place(bar.start) + SHORTEST)
+        free = (row for row in rows if place(row[-1].end) <= place(bar.start))
         row = next(free, None)
         if row is None and len(rows) < MOST_ROWS:
             rows.append(row := [])

@@ -66,7 +66,7 @@ def test_nothing_is_set(tmp_path: Path) -> None:
     assert found["ok"] is False
     assert found["counts"]["fail"] == 1
     assert of(found, "datahub") == [("fail", "DATAHUB_BASE_URL is not set")]
-    assert len(found["settings"]) == 45
+    assert len(found["settings"]) == len(list(describe_settings()))
     assert {one["level"] for one in found["findings"]} <= {"ok", "warn", "fail", "skip"}
     assert all(one["remedy"] for one in found["findings"] if one["level"] in {"warn", "fail"})
     assert all("\n" not in one["message"] for one in found["findings"])
@@ -104,11 +104,14 @@ def test_plugins_that_are_of_no_use(tmp_path: Path) -> None:
     _install_extension(tmp_path, "watches", "class Extension: ...\n")
     _install_extension(tmp_path, "fails", "raise RuntimeError('canary')\n")
     env = {"PYTHONPATH": environment(PYTHONPATH=str(tmp_path))["PYTHONPATH"]}
+    env["DATAHUB_PLUGIN"] = f"{PLUGINS}:NoSchema"
     ended = doctor("--json", cwd=tmp_path, DATAHUB_TOKEN="canary", **env)
     told = {message: level for level, message in of(report(ended), "plugins")}
     failed = [one for one in report(ended)["findings"] if one["level"] == "fail"]
     assert all(one["remedy"] and one["code"] for one in failed)
     assert ended.code == 1
+    (schemaless,) = [one for one in told if "NoSchema: its Config has no JSON Schema: " in one]
+    assert told[schemaless] == "fail"
     assert told["plugin good-one 1.2: One line."] == "ok"
     assert told["plugin kills: its import ends Python (SIGSEGV)"] == "fail"
     assert told["plugin leaves: its import ends Python (exit code 3)"] == "fail"

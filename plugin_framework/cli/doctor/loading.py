@@ -17,9 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from pydantic.errors import PydanticUserError
-
-from plugin_framework.cli.info import description_of
+from plugin_framework.cli.info import description_of, schema_of
 from plugin_framework.cli.streams import own_stdout
 from plugin_framework.errors import Code, PluginLoadError
 from plugin_framework.plugin.command import adopt_orphans, die_with_parent
@@ -109,13 +107,7 @@ def _load_all(wanted: Sequence[Wanted], say: Callable[[dict[str, Any]], None]) -
 def _plugin(ref: dict[str, Any]) -> dict[str, Any]:
     known = PluginRef(**ref)
     plugin = known.load()
-    try:
-        plugin.Config.model_json_schema()
-    except PydanticUserError as error:
-        reason = error.message.splitlines()[0]
-        raise PluginLoadError(
-            f"plugin {known.name}: its Config has no JSON Schema: {reason}", code=Code.NO_SCHEMA
-        ) from None
+    schema_of(known.name, plugin)
     return {
         "version": plugin.version or known.version,
         "description": description_of(plugin),
