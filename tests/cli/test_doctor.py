@@ -12,6 +12,7 @@ import pytest
 
 from plugin_framework.cli.doctor import plugins
 from plugin_framework.emulator.server import Emulator
+from plugin_framework.settings import describe_settings
 from tests.cli.calling import COMMAND, PLUGINS, Ended, call, end_of, environment
 from tests.cli.doctoring import case_of
 from tests.cli.test_info import PLUGIN, install
@@ -66,7 +67,7 @@ def test_nothing_is_set(tmp_path: Path) -> None:
     assert found["ok"] is False
     assert found["counts"]["fail"] == 1
     assert of(found, "datahub") == [("fail", "DATAHUB_BASE_URL is not set")]
-    assert len(found["settings"]) == len(list(describe_settings()))
+    assert len(found["settings"]) == len(describe_settings())
     assert {one["level"] for one in found["findings"]} <= {"ok", "warn", "fail", "skip"}
     assert all(one["remedy"] for one in found["findings"] if one["level"] in {"warn", "fail"})
     assert all("\n" not in one["message"] for one in found["findings"])
