@@ -24,6 +24,7 @@ BROUGHT_IN = {
     "README.md": "project/readme.md",
     "example_plugins/README.md": "project/example-plugins.md",
     "CONTRIBUTING.md": "project/contributing.md",
+    "SECURITY.md": "project/security.md",
     "CHANGELOG.md": "project/changelog.md",
 }
 ALIASES = {"example_plugins": "example_plugins/README.md"}
