@@ -48,9 +48,9 @@ def test_nothing_is_found(name: str, tmp_path: Path) -> None:
         timeout=110,
     )
     shown = "".join(f"\n{path.name}: {path.read_bytes()!r}" for path in found.iterdir())
-    tail = ended.stdout.decode(errors="replace")[-3000:]
-    assert ended.returncode == 0, f"{tail}\nThe input is{shown or ' not known'}"
-    assert "DONE" in tail
+    said = ended.stdout.decode(errors="replace")
+    assert ended.returncode == 0, f"{said[-3000:]}\nThe input is{shown or ' not known'}"
+    assert "DONE" in said
 
 
 @pytest.mark.parametrize("name", TARGETS)
