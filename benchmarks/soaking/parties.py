@@ -42,7 +42,8 @@ WEATHER: list[dict[str, Any]] = [
     {"fault": "reset", "call": "put", "bytes": 1000, "probability": 0.03},
     {"fault": "reset", "call": "put", "applied": True, "probability": 0.02},
     {"fault": "slow_down", "probability": 0.02},
-    {"fault": "expire", "probability": 0.04},
+    # A fresh URL that has expired at once, too, is refused for good: that is no weather.
+    {"fault": "expire", "probability": 0.1, "each": "object", "count": 1},
     {"fault": "trickle", "call": "storage", "bytes_per_second": 2_000_000, "probability": 0.02},
     {"fault": "drop", "call": "service", "probability": 0.03},
     {"fault": "drop", "call": "service", "applied": True, "probability": 0.03},
@@ -170,7 +171,7 @@ class Datahub:
     def _set(self, rules: list[dict[str, Any]]) -> None:
         if self._emulator is not None:
             self._count()
-            self._emulator.set_chaos({"seed": self._seed, "rules": rules})
+            self._emulator.set_chaos({"seed": self._seed, "rules": rules}, keep=True)
 
     def _count(self) -> None:
         if self._emulator is not None:
