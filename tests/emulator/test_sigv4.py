@@ -84,19 +84,6 @@ def test_signs_as_the_reference_does(method: str, key: str, upload_id: str, expi
     )
 
 
-@settings(deadline=None)
-@given(st.data())
-def test_a_changed_character_is_refused(data: st.DataObject) -> None:
-    signer = SigV4(BUCKET, "AK", "secret")
-    url = signer.sign("PUT", "key", {"partNumber": "1"}, 60, NOW)
-    place = data.draw(st.integers(len("http://h/"), len(url) - 1))
-    other = data.draw(st.sampled_from("abcXYZ019-_./=&%"))
-    changed = url[:place] + other + url[place + 1 :]
-    if changed != url:
-        with pytest.raises(ObjectStoreError):
-            signer.verify(as_request("PUT", changed), NOW)
-
-
 def test_each_method_has_a_signature_of_its_own() -> None:
     signer = SigV4(BUCKET, "AK", "secret")
     url = signer.sign("GET", "key", {}, 60, NOW)
@@ -155,7 +142,3 @@ def test_unsigned_and_foreign_requests() -> None:
     assert refusal(signer, as_request("GET", foreign))[:2] == (403, "InvalidAccessKeyId")
     ahead = signer.sign("GET", "k", {}, 60, NOW + 1000)
     assert refusal(signer, as_request("GET", ahead))[2] == "Request is not valid yet"
-
-
-def test_the_secret_is_not_shown() -> None:
-    assert "hidden" not in repr(SigV4(BUCKET, "AK", "hidden"))
