@@ -20,7 +20,6 @@ import json
 import math
 import re
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import IO, Any, Literal, Optional
 from uuid import UUID
@@ -214,10 +213,8 @@ def ask(choice: int, text: str) -> dict[str, Any]:
 @functools.cache
 def _form(choice: int) -> tuple[IO[str], IO[str]]:
     script = config_script(MODELS[choice].model_json_schema(), name="demo")
-    with tempfile.NamedTemporaryFile("w", suffix=".js", delete=False) as file:
-        file.write(script)
     node = subprocess.Popen(
-        [NODE, str(FORM), file.name],
+        [NODE, str(FORM)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -226,4 +223,5 @@ def _form(choice: int) -> tuple[IO[str], IO[str]]:
     atexit.register(node.kill)
     assert node.stdin is not None
     assert node.stdout is not None
+    node.stdin.write(json.dumps(script) + "\n")
     return node.stdin, node.stdout

@@ -1,17 +1,21 @@
-// Answers, for each line of JSON (a list of values as texts), what validateConfig says of each.
+// Reads lines of JSON texts: first config.js, then configs. Says what validateConfig says of each.
 "use strict";
-const [, , script] = process.argv;
-const page = (0, eval)(require("node:fs").readFileSync(script, "utf-8"));
+let page = null;
+
+function judge(config) {
+  try {
+    const value = JSON.parse(config);
+    const { valid, message } = page.validateConfig(value);
+    return { sent: JSON.stringify(value), valid, message };
+  } catch (error) {
+    return { broken: `${error.name}: ${error.message}` };
+  }
+}
+
 require("node:readline")
   .createInterface({ input: process.stdin })
   .on("line", (line) => {
-    let said;
-    try {
-      const value = JSON.parse(JSON.parse(line));
-      const { valid, message } = page.validateConfig(value);
-      said = { sent: JSON.stringify(value), valid, message };
-    } catch (error) {
-      said = { broken: `${error.name}: ${error.message}` };
-    }
-    process.stdout.write(`${JSON.stringify(said)}\n`);
+    const text = JSON.parse(line);
+    if (page) process.stdout.write(`${JSON.stringify(judge(text))}\n`);
+    else page = (0, eval)(text);
   });

@@ -52,8 +52,21 @@ PIECES = 1000
 OFFSET_DIGITS = 20
 DISK = 8 * MOST
 MEMORY = Path("/dev/shm")
-FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-", dir=MEMORY if MEMORY.is_dir() else None))
-atexit.register(shutil.rmtree, FOLDER)
+
+
+def _folder() -> Path:
+    """A folder of this process. libFuzzer gives no chance to remove it: the next process does."""
+    within = MEMORY if MEMORY.is_dir() else Path(tempfile.gettempdir())
+    for old in within.glob("fuzz-*"):
+        if not Path("/proc", old.name.removeprefix("fuzz-")).exists():
+            shutil.rmtree(old, ignore_errors=True)
+    folder = within / f"fuzz-{os.getpid()}"
+    folder.mkdir(exist_ok=True)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+FOLDER = _folder()
 BOOT = FOLDER / "boot"
 BOOT.write_text("boot")
 
