@@ -42,6 +42,10 @@ def _object(given: str) -> dict[str, Any]:
             raise InvalidConfigError(
                 f"{source} is not UTF-8 text", code=Code.CONFIG_UNREADABLE
             ) from None
+        except ValueError:
+            raise InvalidConfigError(
+                "the config is neither a JSON object nor a path", code=Code.CONFIG_UNREADABLE
+            ) from None
     try:
         config = _json(text)
     except (ValueError, RecursionError) as error:

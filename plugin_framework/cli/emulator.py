@@ -193,7 +193,8 @@ def _settings(
     from plugin_framework.emulator.api import Credentials  # noqa: PLC0415 - loaded late
     from plugin_framework.emulator.settings import ServerSettings  # noqa: PLC0415 - loaded late
 
-    credentials = kept_credentials(folder) if auth else None
+    kept = kept_credentials(folder)  # which finds out, too, whether the folder is of any use
+    credentials = kept if auth else None
     if key is not None and secret_file is not None:
         credentials = Credentials(key, _secret_of(secret_file))
     return ServerSettings(state_dir=folder, credentials=credentials, **options)

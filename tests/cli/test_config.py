@@ -33,6 +33,7 @@ def test_text_is_a_config_too() -> None:
     [
         ("[1]", "the config is not a JSON object"),
         ('{"a":', "the config is not JSON: "),
+        ("a\0b", "the config is neither a JSON object nor a path"),
         ('{"a":' * 99999, "the config is not JSON: "),
         ('{"a": Infinity}', "the config is not JSON: "),
         (b"", "the config file {path} is not JSON: "),

@@ -103,10 +103,11 @@ def test_a_state_folder_that_cannot_be_written(tmp_path: Path) -> None:
         assert "it cannot be written" in running.problem()
 
 
-def test_a_state_that_is_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--no-auth",)])
+def test_a_state_that_is_none(options: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "datahub.sqlite3").write_text("something else" * 100)
-    with emulator(tmp_path) as running:
+    with emulator(tmp_path, *options) as running:
         assert "it cannot be used" in running.problem()
 
 

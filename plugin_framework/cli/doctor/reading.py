@@ -126,8 +126,6 @@ def _config_problem(config: str | None) -> Iterator[tuple[str, Problem]]:
     except ConfigurationError as error:
         line = str(error).replace(f"the config file {config}", f"the config file {MASK}")
         yield variable, Problem(f"{variable}: {line}", error.code)
-    except ValueError:
-        yield variable, Problem(f"{variable}: no path has a null byte", Code.CONFIG_UNREADABLE)
 
 
 def _is_stream(path: str) -> bool:
