@@ -29,12 +29,15 @@ from tests.security.recorder import Recorder
 from tests.security.services import ask_everything
 from tests.service.calling import KEY, SECRET, ServiceProcess
 
+pytestmark = pytest.mark.timeout(300)  # about twenty commands, and a service
+
 PLUGIN = "tests.security.curious:Curious"
-PREVIOUS, TOKEN, BROKER, STORE, PROXY, THEIRS = (
-    f"c4n4ry-{name}" for name in ("previous", "token", "broker", "store", "proxy", "theirs")
+PREVIOUS, TOKEN, BROKER, STORE, PROXY, COLLECTOR, THEIRS = (
+    f"c4n4ry-{name}"
+    for name in ("previous", "token", "broker", "store", "proxy", "collector", "theirs")
 )
 # Of the API secret what is written alike everywhere: it is not all ASCII.
-GIVEN = (KEY, SECRET[:-1], PREVIOUS, TOKEN, BROKER, STORE, PROXY, THEIRS)
+GIVEN = (KEY, SECRET[:-1], PREVIOUS, TOKEN, BROKER, STORE, PROXY, COLLECTOR, THEIRS)
 PLUGINS_OWN_URL = f"https://theirs.example/x?X-Amz-Credential=me&X-Amz-Signature={THEIRS}"
 """The plugin fails with it: it is in its exceptions, its traceback and its error."""
 
@@ -102,6 +105,8 @@ class Operator:
             "DATAHUB_SECRETS_DIR": str(folder / "secrets"),
             "DATAHUB_STATE_DIR": str(self.state),
             "DATAHUB_LOG_LEVEL": "DEBUG",
+            "OTEL_TRACES_EXPORTER": "console",
+            "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer {COLLECTOR}",
             "DATAHUB_TRANSFER__CHUNK_SIZE": "5MiB",
             "DATAHUB_STARTUP_DEADLINE": "3",
             "DATAHUB_DELIVERY_DEADLINE": "2",
@@ -179,19 +184,17 @@ WRONG: tuple[Callable[[Operator], Ended], ...] = (
     lambda operator: operator.run("wrong secret", DATAHUB_API_SECRET=PREVIOUS),
     lambda operator: operator.call("doctor", "doctor", "--json", PLUGIN),
     lambda operator: operator.call("doctor of a proxy", "doctor", DATAHUB_PROXY=_dead_proxy()),
-    lambda operator: operator.call("info", "info", "--json", PLUGIN),
 )
 
 
 def _look_back(operator: Operator, folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     operator.call("journal list", "journal", "list", "--all", "--json")
-    for what in ("complete", "raise", "undelivered"):
+    operator.call("journal of raise", "journal", "show", "raise")
+    for what in ("raise", "undelivered"):
         page = folder / f"{what}.html"
-        operator.call(f"journal of {what}", "journal", "show", what)
-        operator.call(
-            f"journal as JSON {what}", "journal", "show", what, "--json", "--html", str(page)
-        )
+        show = ("journal", "show", what, "--json", "--html", str(page))
+        operator.call(f"journal as JSON {what}", *show)
         found[f"report of {what}"] = page.read_text()
     operator.call("journal deliver", "journal", "deliver")
     return {**found, "state at the end": operator.kept()}
@@ -257,6 +260,12 @@ def test_what_was_meant_to_happen_happened(evidence: Evidence) -> None:
 )
 def test_nothing_secret_is_said_shown_or_kept(evidence: Evidence, places: str) -> None:
     assert evidence.leaks(places) == []
+
+
+def test_there_were_traces(evidence: Evidence) -> None:
+    """They are written where the log is, and were searched with it."""
+    for log in ("log of complete", "log of raise", "log of service"):
+        assert '"trace_id": "0x' in evidence.places[log].replace("\\", ""), log
 
 
 def test_the_log_says_what_went_wrong_all_the_same(evidence: Evidence) -> None:
