@@ -1,24 +1,24 @@
 """The subtasks that were accepted and are not over: in memory, and in the journal before that.
 
 One thread writes. What arrives while it waits for the disk is written together, so that many calls
-share one wait. Whoever starts subtasks takes them from here, one plugin after the other.
+share one wait. What a change means is in ``plan``, and whoever starts subtasks uses ``entries``.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any
 
 from plugin_framework.errors import JournalError
-from plugin_framework.journal.queue import Accepted, Changes, Ended, Ending, Queue
-from plugin_framework.lifecycle.control import Controlled
+from plugin_framework.journal.queue import Changes, Ended, Queue
 from plugin_framework.protocol.client import status_report
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.protocol.signing import MEMORY_SECONDS
@@ -33,8 +33,10 @@ from plugin_framework.service.changes import (
     Remove,
     Submission,
 )
+from plugin_framework.service.entries import CANCELLED, Entries
+from plugin_framework.service.plan import Plan
 from plugin_framework.service.sent_again import SentAgain
-from plugin_framework.service.turns import Entry, Turns
+from plugin_framework.service.turns import Entry
 
 log: logging.Logger = logging.getLogger("datahub.service")
 
@@ -44,10 +46,8 @@ AT_ONCE = 1000
 TIDY_SECONDS = 10.0
 """Between two times that old calls are forgotten."""
 
-RUNNING, PAUSED, CANCELLED = TaskStatus.RUNNING, TaskStatus.PAUSED, TaskStatus.CANCELLED
 
-
-class Backlog:
+class Backlog(Entries):
     """All that a service has accepted. For several threads.
 
     ``limit`` is how many subtasks there may be, those that run included. ``drained`` is what those
@@ -56,7 +56,6 @@ class Backlog:
     of which something is asked: what waits here may be at work there, so it has to end them.
 
     Attributes:
-        draining: nothing more is accepted or started.
         problem: why the last write failed, if it did.
         sent_again: what is begun anew when it is over, but for what only repeats a call.
     """
@@ -71,19 +70,15 @@ class Backlog:
         on_ended: Callable[[], None],
         told: Callable[[Entry], None] | None = None,
     ) -> None:
+        super().__init__(plugins, told=told)
         self._kept = kept
         self._drained = drained
         self._limit = limit
         self._on_ended = on_ended
-        self._told = told
-        self._changed = threading.Condition()
-        self._entries: dict[str, Entry] = {}
-        self._turns = Turns(plugins)
-        self._place = 0
+        self._places = itertools.count(1)
         self._inbox: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
         self._unwritten: list[Change] = []
         self._tidy_at = 0.0
-        self.draining: bool = False
         self.problem: JournalError | None = None
         self.sent_again: SentAgain = SentAgain()
         self._load()
@@ -112,50 +107,12 @@ class Backlog:
         self._inbox.put(change)
         return change.reply
 
-    def counts(self) -> dict[str, int]:
-        """How many subtasks wait, run and are paused; what is paused keeps its place."""
-        counted = {"waiting": 0, "running": 0, "paused": 0}
-        with self._changed:
-            for entry in self._entries.values():
-                was_taken = entry.state == "running" or (entry.elsewhere and entry.attempts)
-                if was_taken and entry.wanted is PAUSED:
-                    counted["paused"] += 1
-                else:
-                    counted["running" if entry.state == "running" else "waiting"] += 1
-        return counted
-
     # For those who run
-
-    def take(self) -> Entry | None:
-        """The next subtask to run, once there is one; None when no more are to be started."""
-        with self._changed:
-            while not self.draining:
-                if entry := self._turns.next(self._entries):
-                    entry.state = "running"
-                    return entry
-                self._changed.wait(self._turns.due())
-            return None
-
-    def started(self, entry: Entry, run: Controlled) -> bool:
-        """Give the run what was asked of the subtask; False if it is not to begin any more."""
-        with self._changed:
-            if self.draining:
-                return False
-            entry.run = run
-            self._tell(entry)
-            return True
 
     def put_back(self, entry: Entry, seconds: float) -> None:
         """Nothing was run: have it taken again after a while, unless it was cancelled meanwhile."""
-        with self._changed:
-            entry.run = None
-            if entry.wanted is CANCELLED:
-                ended = never_ran(entry.subtask_id, CANCELLED, None)
-                self._inbox.put(Remove(entry.subtask_id, ended))
-                return
-            entry.state = "waiting"
-            self._turns.add_later(entry, seconds)
-            self._changed.notify_all()
+        if not self.wait_again(entry, seconds):
+            self._inbox.put(Remove(entry.subtask_id, never_ran(entry.subtask_id, CANCELLED, None)))
 
     def remove(
         self,
@@ -177,64 +134,14 @@ class Backlog:
         self._inbox.put(change)
         return change.reply
 
-    # For those who have them run elsewhere
-
-    def take_many(self, most: int, *, seconds: float, without: Collection[str] = ()) -> list[Entry]:
-        """Up to so many subtasks to hand over, of any plugin but these; none after that time."""
-        with self._changed:
-            taken: list[Entry] = []
-            until = time.monotonic() + seconds
-            while not self.draining:
-                while len(taken) < most and (entry := self._turns.next(self._entries, without)):
-                    entry.state = "handed"
-                    taken.append(entry)
-                left = until - time.monotonic()
-                if taken or left <= 0:
-                    break
-                self._changed.wait(left)
-            return taken
-
-    def give_back(self, entries: Iterable[Entry]) -> None:
-        """Have them taken again, in their place."""
-        with self._changed:
-            for entry in entries:
-                entry.state = "waiting"
-                self._turns.add(entry)
-            self._changed.notify_all()
-
-    def find(self, subtask_id: str) -> Entry | None:
-        """A subtask that is not over."""
-        return self._entries.get(subtask_id)
-
-    def all_in(self, state: Literal["handed", "running"]) -> list[Entry]:
-        """Those that no node is seen to run, or that one is."""
-        with self._changed:
-            return [one for one in self._entries.values() if one.state == state]
-
     def is_repeat(self, submission: Submission) -> None:
         """It was sent again before it had ended, so there is nothing to begin anew."""
         if self.sent_again.is_repeat(submission):
             self._compare(submission)
 
-    def longest_waiting(self) -> dict[str, float]:
-        """Since when the first of each plugin's subtasks waits that do, in Unix seconds."""
-        oldest: dict[str, float] = {}
-        with self._changed:
-            for entry in self._entries.values():
-                if entry.state != "running" and entry.wanted is RUNNING:
-                    oldest.setdefault(entry.plugin, entry.since)
-        return oldest
-
     def follow(self, subtask_id: str, status: TaskStatus) -> None:
         """Note that a subtask was paused or resumed by other means than ``manage``."""
         self._inbox.put(Follow(subtask_id, status))
-
-    def drain(self) -> list[Controlled]:
-        """Accept and start nothing more; what runs."""
-        with self._changed:
-            self.draining = True
-            self._changed.notify_all()
-            return [entry.run for entry in self._entries.values() if entry.run]
 
     def close(self) -> None:
         """Write what is left, and stop."""
@@ -243,7 +150,7 @@ class Backlog:
 
     def _load(self) -> None:
         for found in self._kept.waiting():
-            self._place = found.place
+            self._places = itertools.count(found.place + 1)
             entry = Entry(
                 found.subtask_id,
                 found.plugin,
@@ -263,8 +170,7 @@ class Backlog:
             elif entry.wanted is CANCELLED and self._told is None:
                 self._kept.write(Changes(ended=[never_ran(found.subtask_id, CANCELLED, None)]))
                 continue
-            self._entries[found.subtask_id] = entry
-            self._turns.add(entry)
+            self.begin([entry])
             if entry.wanted is CANCELLED:
                 self._tell(entry)
 
@@ -295,10 +201,17 @@ class Backlog:
         changes, self._unwritten = [*self._unwritten, *changes], []
         if not changes:
             return
-        written, fresh = Changes(), dict[str, Entry]()
+        plan = Plan(
+            self,
+            self._kept,
+            self.sent_again,
+            self._places,
+            limit=self._limit,
+            elsewhere=self._told is not None,
+        )
         try:
-            answers = self._plan(changes, written, fresh)
-            self._kept.write(written)
+            plan.take(changes)
+            self._kept.write(plan.written)
         except JournalError as error:
             self.problem = error
             log.exception("what was accepted cannot be kept")
@@ -308,14 +221,10 @@ class Backlog:
             self._unwritten = [one for one in changes if isinstance(one, Remove)]
             return
         self.problem = None
-        with self._changed:
-            self._entries.update(fresh)
-            for entry in fresh.values():
-                self._turns.add(entry)
-            self._changed.notify_all()
-        for reply, answer in answers:
+        self.begin(plan.fresh.values())
+        for reply, answer in plan.answers:
             reply.set_result(answer)
-        if any(one.fate == "pending" for one in written.ended):
+        if any(one.fate == "pending" for one in plan.written.ended):
             self._on_ended()
         for change in changes:
             self._after(change)
@@ -338,92 +247,6 @@ class Backlog:
                     repeat.subtask_id,
                 )
 
-    def _plan(
-        self, changes: list[Change], written: Changes, fresh: dict[str, Entry]
-    ) -> list[tuple[Future[Any], Addition | None]]:
-        answers: list[tuple[Future[Any], Addition | None]] = []
-        for change in changes:
-            if isinstance(change, Remove):
-                with self._changed:
-                    self._entries.pop(change.subtask_id, None)
-                if change.ended:
-                    written.ended.append(change.ended)
-                elif change.refused:
-                    written.dropped.append((change.subtask_id, change.refused))
-                else:
-                    written.removed.append(change.subtask_id)
-                answers.append((change.reply, None))
-            elif isinstance(change, Follow):
-                self._plan_follow(change, written)
-            elif isinstance(change, Remember):
-                written.calls.append(change.call)
-                answers.append((change.reply, None))
-        added = [change for change in changes if isinstance(change, Add)]
-        ended = self._kept.endings([one.submission.subtask_id for one in added]) if added else {}
-        # Of these Datahub knows that they are over.
-        told = [one.subtask_id for one in written.ended if one.fate != "pending"]
-        over = [*told, *(one for one, _ in written.dropped), *written.removed]
-        for submission in self.sent_again.of(over):
-            self._accept(submission, written, fresh)
-        for change in added:
-            if change.submission.call is not None:
-                written.calls.append(change.submission.call)
-            answer = self._plan_add(change.submission, written, fresh, ended)
-            answers.append((change.reply, answer))
-        return answers
-
-    def _plan_add(
-        self,
-        submission: Submission,
-        written: Changes,
-        fresh: dict[str, Entry],
-        ended: dict[str, Ending],
-    ) -> Addition:
-        subtask_id = submission.subtask_id
-        ending = ended.get(subtask_id)
-        # One that Datahub knows to have ended may have been created anew: its run asks.
-        is_known = ending is not None and not ending.delivered
-        if subtask_id in self._entries or subtask_id in fresh or is_known:
-            if self._told is not None and subtask_id in self._entries:
-                self.sent_again.add(submission)
-            return "known"
-        if self.draining:
-            return "known" if ending else "draining"
-        if len(self._entries) + len(fresh) >= self._limit:
-            return "known" if ending else "busy"
-        self._accept(submission, written, fresh)
-        return "accepted"
-
-    def _accept(self, submission: Submission, written: Changes, fresh: dict[str, Entry]) -> None:
-        subtask_id = submission.subtask_id
-        self._place += 1
-        fresh[subtask_id] = Entry(
-            subtask_id,
-            submission.plugin,
-            self._place,
-            time.time(),
-            elsewhere=self._told is not None,
-        )
-        written.added.append(
-            Accepted(
-                self._place,
-                subtask_id,
-                submission.task_id,
-                submission.plugin,
-                submission.config,
-            )
-        )
-
-    def _plan_follow(self, change: Follow, written: Changes) -> None:
-        entry = self._entries.get(change.subtask_id)
-        if entry is None or self.draining or entry.wanted in {CANCELLED, change.status}:
-            return
-        # What was asked of the run since, or before it began, stands.
-        if entry.run is None or entry.run.pausing != (change.status is PAUSED):
-            return
-        entry.wanted = change.status
-        written.wanted.append((change.subtask_id, int(change.status)))
-
     def _settle_manage(self, change: Manage) -> None:
         try:
             self._manage(change)
@@ -433,7 +256,7 @@ class Backlog:
             change.reply.set_result(None)
 
     def _manage(self, change: Manage) -> None:
-        entry = self._entries.get(change.subtask_id)
+        entry = self.find(change.subtask_id)
         ended = self._kept.endings([change.subtask_id]).get(change.subtask_id)
         if ended is not None:
             status = TaskStatus(ended.status).name.lower()
@@ -448,46 +271,24 @@ class Backlog:
         if change.status is CANCELLED and self._told is None and self._drop(entry, calls):
             return
         self._kept.write(Changes(wanted=[(entry.subtask_id, int(change.status))], calls=calls))
-        with self._changed:
-            entry.wanted = change.status
-            self._tell(entry)
-            if entry.state == "waiting":
-                self._turns.add(entry)
-                self._changed.notify_all()
+        self.want(entry, change.status)
         if change.status is CANCELLED and self._told is None:
             self._drop(entry, [])  # it may just have been put back
 
     def _drop(self, entry: Entry, calls: list[int]) -> bool:
         """End a subtask that waits; False for one that runs."""
-        with self._changed:
-            if entry.state != "waiting":
-                return False
-            entry.state = "ending"
+        if not self.withhold(entry):
+            return False
         try:
             ended = never_ran(entry.subtask_id, CANCELLED, None)
             self._kept.write(Changes(ended=[ended], calls=calls))
         except JournalError:
-            with self._changed:
-                entry.state = "waiting"
-                self._turns.add(entry)
+            self.give_back([entry])
             raise
-        with self._changed:
-            del self._entries[entry.subtask_id]
+        self.forget(entry.subtask_id)
         log.info("subtask %s: cancelled before it was started", entry.subtask_id)
         self._on_ended()
         return True
-
-    def _tell(self, entry: Entry) -> None:
-        if self._told is not None:
-            self._told(entry)
-        elif entry.run is None:
-            pass
-        elif entry.wanted is PAUSED:
-            entry.run.pause()
-        elif entry.wanted is CANCELLED:
-            entry.run.cancel()
-        else:
-            entry.run.resume()
 
 
 def _impossible(message: str) -> Refused:
