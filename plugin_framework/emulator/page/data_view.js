@@ -74,7 +74,7 @@ function json(value, name) {
 }
 
 // One table of all that is plain, and one for each list of objects, object or long list in it.
-export function tables(object) {
+function tables(object) {
   const entries = Object.entries(object);
   if (!entries.length) return [h("p", { class: "none" }, "Empty.")];
   const isApart = ([, value]) =>
