@@ -43,7 +43,7 @@ def test_nothing_of_it_is_lost(store: LeaseStore) -> None:
         "held": Sight(1, 1, NODE, held=True),
         "ended": Sight(1, 0, NODE, held=True),  # its ending is not delivered yet
     }
-    assert store.ended(SERVICE) == [("ended", Ending.of(RECORDS["ending"], "pending"))]
+    assert store.ending("ended") == Ending.of(RECORDS["ending"], "pending")
     assert [one.as_json()["plugins"] for one in store.nodes()] == [RECORDS["node"]["plugins"]]
     assert store.known("store") == "identity-1"
     lease = store.acquire("held", "machine-2-1", seen=store.look("held"))

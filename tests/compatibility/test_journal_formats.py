@@ -161,7 +161,6 @@ def test_what_an_older_release_could_not_deliver_is_delivered(format_: int, stat
     "command",
     [
         ("journal", "list", "--all"),
-        ("journal", "deliver"),
         ("run", "tests.compatibility.test_journal_formats:Resumes", "--subtask-id", "half"),
         ("serve", "tests.compatibility.test_journal_formats:Resumes", "--port", "0"),
     ],
