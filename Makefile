@@ -25,6 +25,7 @@ lint: setup ## lint, format, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.14 plugin_framework
 	$(BIN)/lint-imports
 
 tools: ## command-line tools that example plugins wrap (Debian's poppler-utils)
