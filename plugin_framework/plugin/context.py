@@ -199,7 +199,8 @@ class TaskContext(Generic[ConfigT_co]):
         self._sent = -1.0
         self._pause_hook: Callable[[TaskStatus], None] = lambda _status: None
         self._hooks: frozenset[str] = frozenset()
-        self._current_trace: Callable[[], Mapping[str, str]] = lambda: self.trace_context
+        # Of an extension that traces. None by default, and no lambda: that would keep us alive.
+        self._current_trace: Callable[[], Mapping[str, str]] | None = None
 
     def __repr__(self) -> str:
         return f"<TaskContext {self.subtask_id} attempt={self.attempt}>"
@@ -279,7 +280,8 @@ class TaskContext(Generic[ConfigT_co]):
         if math.isnan(percent):
             raise ValueError("progress must be a number from 0 to 100, not NaN")
         percent = min(max(percent, 0.0), 100.0)
-        if percent - self._sent >= 1 or (percent == 100 and self._sent < percent):  # noqa: PLR2004
+        done = percent == 100 and self._sent < percent  # noqa: PLR2004 - per cent
+        if percent - self._sent >= 1 or done:
             self._sent = percent
             self._host.progress(percent)
 
@@ -395,8 +397,9 @@ class TaskContext(Generic[ConfigT_co]):
         """
         if isinstance(argv, str):
             raise TypeError(f"give the command as a list of its words: {argv.split()}")
-        from plugin_framework.plugin.command import run_command  # noqa: PLC0415
+        from plugin_framework.plugin.command import run_command  # noqa: PLC0415 - loaded late
 
         self._wait_while_held()
-        words, trace = [str(part) for part in argv], self._current_trace()
+        trace = self._current_trace() if self._current_trace else self.trace_context
+        words = [str(part) for part in argv]
         return run_command(words, self._gate, check=check, options=options, trace=trace)
