@@ -15,6 +15,7 @@ from benchmarks import (
     soak,
     startup,
     storage,
+    telemetry,
 )
 from benchmarks.transfer import suite
 
@@ -29,6 +30,7 @@ PARTS: dict[str, ModuleType] = {
     "cluster": cluster,
     "emulator": emulator,
     "storage": storage,
+    "telemetry": telemetry,
     "transfer": suite,
 }
 FOR_HOURS: dict[str, ModuleType] = {"soak": soak}

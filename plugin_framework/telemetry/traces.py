@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import ProxyTracerProvider, Span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -210,7 +211,8 @@ def _hook_span(ctx: TaskContext[Any], name: str) -> Iterator[None]:
 def _provider(ctx: TaskContext[Any]) -> TracerProvider:
     """Of this process; also for the author's own spans, unless their code has set another up."""
     if not _providers:
-        provider = TracerProvider(shutdown_on_exit=False)
+        # To find its resource takes a while, and the supervisor gives its own.
+        provider = TracerProvider(resource=Resource.get_empty(), shutdown_on_exit=False)
         provider.add_span_processor(Relay(ctx))
         _providers.append(provider)
     if isinstance(trace.get_tracer_provider(), ProxyTracerProvider):
