@@ -337,6 +337,7 @@ def main() -> None:
     )
     found = run(plan)
     if figures := os.environ.get("FIGURES"):
+        Path(figures).parent.mkdir(parents=True, exist_ok=True)
         Path(figures).write_text(json.dumps(found.as_json()), encoding="utf-8")
     if found.wrong:
         sys.exit(1)

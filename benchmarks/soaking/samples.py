@@ -13,6 +13,7 @@ from statistics import quantiles
 from plugin_framework.engines.local import JOURNAL
 
 MIB = 1024 * 1024
+WARM_SECONDS = 900.0
 LEAST_SAMPLES = 12
 """Of a life that is judged: three in each quarter."""
 
@@ -44,17 +45,24 @@ class Allowance:
     """How much more may be in the last quarter than in the second.
 
     What is compared is the value that a quarter of the samples are below: what runs just then comes
-    and goes, and what has leaked stays.
+    and goes, and what has leaked stays. ``warming`` is what a process that has just begun may take
+    on top, less and less until it has run for ``WARM_SECONDS``.
     """
 
     title: str
     most: float
     share: float
     unit: int = 1
+    warming: float = 0
+
+    def after(self, before: float, seconds: float) -> float:
+        """How much more it may be in a life of so many seconds."""
+        left = max(0.0, 1 - seconds / WARM_SECONDS)
+        return self.most + self.share * before + self.warming * left
 
 
 OF_A_LIFE: Mapping[str, Allowance] = {
-    "rss": Allowance("service memory, MiB", 4 * MIB, 0.05, MIB),
+    "rss": Allowance("service memory, MiB", 4 * MIB, 0.05, MIB, warming=24 * MIB),
     "forker": Allowance("fork server memory, MiB", 4 * MIB, 0.05, MIB),
     "tree": Allowance("all memory, MiB", 48 * MIB, 0.25, MIB),
     "threads": Allowance("threads", 6, 0.15),
@@ -96,6 +104,7 @@ def trends(samples: Sequence[Sample], allowances: Mapping[str, Allowance]) -> li
         return []
     quarter = len(samples) // 4
     second, last = samples[quarter : 2 * quarter], samples[-quarter:]
+    seconds = samples[-1].at - samples[0].at
     found = []
     for name, allowance in allowances.items():
         before = quantiles((getattr(one, name) for one in second), n=4)[0]
@@ -103,10 +112,10 @@ def trends(samples: Sequence[Sample], allowances: Mapping[str, Allowance]) -> li
         found.append(
             Trend(
                 allowance.title,
-                samples[-1].at - samples[0].at,
+                seconds,
                 before / allowance.unit,
                 after / allowance.unit,
-                (allowance.most + allowance.share * before) / allowance.unit,
+                allowance.after(before, seconds) / allowance.unit,
             )
         )
     return found
