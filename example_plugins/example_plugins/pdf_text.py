@@ -51,7 +51,6 @@ class PdfText(DatahubPlugin):
             title="Memory",
             description="In MiB, for the tool; a page that takes more fails.",
         )
-
         max_pages: int = Field(
             10_000, ge=1, title="Most pages", description="A PDF with more of them is refused."
         )

@@ -156,5 +156,8 @@ def _move(stored: Path, target: Path) -> None:
             raise
         # A folder below the output folder is on another file system.
         copy = target.with_name(f".{secrets.token_hex(16)}")
-        shutil.copyfile(stored, copy)
-        copy.replace(target)
+        try:
+            shutil.copyfile(stored, copy)
+            copy.replace(target)
+        finally:
+            copy.unlink(missing_ok=True)

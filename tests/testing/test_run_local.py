@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -143,14 +145,33 @@ def test_a_plugin_in_a_script_with_warnings_as_errors(source: Path, tmp_path: Pa
     assert (out / "upper").read_text() == "ONE\nTWO\nTHREE\n"
 
 
-@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="needs a second file system")
-def test_an_output_goes_to_another_file_system_whole(tmp_path: Path) -> None:
-    stored, target = tmp_path / "stored", Path("/dev/shm") / f"{os.getpid()}-output"
+needs_another_file_system = pytest.mark.skipif(
+    not os.path.ismount("/dev/shm"), reason="needs a second file system"
+)
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A folder on another file system."""
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+@needs_another_file_system
+def test_an_output_goes_to_another_file_system_whole(tmp_path: Path, elsewhere: Path) -> None:
+    stored, target = tmp_path / "stored", elsewhere / "output"
     stored.write_text("new")
     target.write_text("old")
-    try:
-        with target.open() as older:
-            _move(stored, target)
-            assert (older.read(), target.read_text()) == ("old", "new")
-    finally:
-        target.unlink()
+    with target.open() as older:
+        _move(stored, target)
+        assert (older.read(), target.read_text()) == ("old", "new")
+
+
+@needs_another_file_system
+def test_an_output_that_cannot_go_there_leaves_nothing(tmp_path: Path, elsewhere: Path) -> None:
+    stored, target = tmp_path / "stored", elsewhere / "output"
+    stored.write_text("new")
+    target.mkdir()
+    with pytest.raises(IsADirectoryError):
+        _move(stored, target)
+    assert list(elsewhere.iterdir()) == [target]
