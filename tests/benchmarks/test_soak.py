@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+import random
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.soak import Plan, run
+from benchmarks.soaking.checks import Checks, Expected, Marks
+from benchmarks.soaking.findings import Findings
+from benchmarks.soaking.parties import Service
 from benchmarks.soaking.samples import MIB, OF_A_LIFE, OF_THE_RUN, Sample, lives_of, trends
-from benchmarks.soaking.work import KINDS
+from benchmarks.soaking.work import KINDS, Inputs, identity
+from plugin_framework.emulator.store import Assignment, Store
+from plugin_framework.engines.local import JOURNAL
+from plugin_framework.protocol.models import TaskStatus
+from tests.compatibility.journals import FORMATS, restore
 
 FLAT = Sample(
     at=0,
@@ -74,3 +85,84 @@ def test_only_lives_that_are_long_enough_are_judged() -> None:
     samples = [dataclasses.replace(FLAT, at=n, life=1 + n // 60) for n in range(90)]
     assert [life[0].life for life in lives_of(samples, 50)] == [1]
     assert trends(samples[:8], OF_A_LIFE) == []
+
+
+class Looked:
+    """Checks of a subtask that Datahub itself has cancelled, with events as a test says."""
+
+    def __init__(self, place: Path, store: Store, inputs: Inputs) -> None:
+        self.found = Findings()
+        self.service = Service(place, "http://127.0.0.1:9", (), 9)
+        self.service.log.touch()
+        marks = Marks(place / "marks")
+        self.checks = Checks(self.found, store, inputs, marks, self.service)
+        self.checks.expected["s"] = Expected("copy", 0, frozenset({TaskStatus.CANCELLED}), "Works")
+        self._store = store
+        store.create_subtask("s", assignment=Assignment("Works", self.service.url))
+
+    def ended(self, *events: tuple[str, dict[str, Any]]) -> list[str]:
+        self._store.set_status("s", TaskStatus.CANCELLED)
+        for kind, detail in events:
+            self._store.add_event("s", kind, detail)
+        self.checks.ended("s")
+        return self.found.wrong
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    return Inputs(tmp_path_factory.mktemp("inputs"), random.Random(1))
+
+
+@pytest.fixture
+def looked(tmp_path: Path, inputs: Inputs) -> Iterator[Looked]:
+    with closing(Store(tmp_path / "datahub")) as store:
+        yield Looked(tmp_path, store, inputs)
+
+
+CANCELLED: tuple[str, dict[str, Any]] = ("status", {"status": 4})
+RUNNING: tuple[str, dict[str, Any]] = ("status", {"status": 1})
+
+
+def test_one_end_is_right_however_often_it_is_told(looked: Looked) -> None:
+    assert looked.ended(RUNNING, CANCELLED, ("heartbeat", {}), CANCELLED) == []
+    looked.checks.again()
+    assert looked.found.wrong == []
+    assert looked.found.done["identical repeats of an end"] == 1
+
+
+def test_another_end_is_told(looked: Looked) -> None:
+    (line,) = looked.ended(CANCELLED, ("status", {"status": 5}))
+    assert line.startswith("different: s ended [")
+
+
+def test_a_status_after_the_end_is_told(looked: Looked) -> None:
+    assert looked.ended(CANCELLED, RUNNING) == ["different: s had another status after its end"]
+
+
+def test_an_end_that_comes_long_after_is_told(looked: Looked) -> None:
+    assert looked.ended(CANCELLED) == []
+    looked._store.add_event("s", "result", {})
+    looked.checks.again()
+    assert looked.found.wrong == ["different: s ended again, long after"]
+
+
+def test_an_end_that_was_not_expected_is_told(looked: Looked) -> None:
+    looked.checks.expected["s"].ends = frozenset({TaskStatus.COMPLETED})
+    assert looked.ended(CANCELLED) == ["different: s ended CANCELLED: []"]
+
+
+def test_what_is_lost_is_told(looked: Looked) -> None:
+    looked.checks.lost("s")
+    assert looked.found.wrong == ["lost: s is INITIAL, waiting, asked for None: []"]
+
+
+def test_what_is_left_behind_is_told(looked: Looked) -> None:
+    restore(FORMATS[-1], looked.service.state / JOURNAL)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        (looked.service.state.parent / "marks").write_text(f"s {identity(process.pid)}\n")
+        looked.checks._marks.read()
+        looked.checks.what_is_left()
+        process.kill()
+    assert [line.partition(":")[0] for line in looked.found.wrong] == [
+        *("lost", "lost", "lost", "processes outlived their service")
+    ]
