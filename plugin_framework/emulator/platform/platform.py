@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Self, TypeVar
@@ -65,10 +65,8 @@ class Platform:
         self._lost_after = lost_after
         self._allow_remote = allow_remote
         self._registry = Registry(store.database)
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._main()), daemon=True, name="platform"
-        )
-        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="platform")
+        self._ready: Future[None] = Future()
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -80,15 +78,27 @@ class Platform:
         self.close()
 
     def start(self) -> None:
-        """Go on with what waits."""
+        """Go on with what waits.
+
+        Raises:
+            OSError: no more files can be opened.
+        """
         self._thread.start()
-        self._ready.wait()
+        self._ready.result()
 
     def close(self) -> None:
         """Break off what is under way; it is sent again by whoever goes on."""
         if self._thread.is_alive():
             self._call_soon(self._stop.set)
             self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)  # it is raised where the beginning is waited for
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -100,7 +110,7 @@ class Platform:
         parts = [
             asyncio.create_task(part.run()) for part in (self._dispatcher, self._health, silence)
         ]
-        self._ready.set()
+        self._ready.set_result(None)
         await self._stop.wait()
         for part in parts:
             part.cancel()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,23 @@ from plugin_framework.emulator.platform import platform as platform_module
 from tests.emulator.calling import eventually
 from tests.emulator.platform.conftest import CREDENTIALS
 from tests.emulator.platform.services import DEADLINE, Reply, ScriptedService, said
+
+NO_MORE_FILES = """
+import pathlib, resource, sys
+from plugin_framework.emulator import Store
+from plugin_framework.emulator.platform import Platform
+platform = Platform(Store(pathlib.Path(sys.argv[1])), None)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+platform.start()
+"""
+
+
+def test_what_keeps_it_from_beginning_is_raised(tmp_path: Path) -> None:
+    """Nobody would hear of it in a thread, and whoever waits for its begin would wait for ever."""
+    command = [sys.executable, "-c", NO_MORE_FILES, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert ended.returncode == 1
+    assert "OSError: [Errno 24] Too many open files" in ended.stderr
 
 
 def test_a_service_with_one_plugin(platform: Platform, service: ScriptedService) -> None:
