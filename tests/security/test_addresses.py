@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugin_framework.errors import AddressRefusedError
@@ -22,6 +22,9 @@ from plugin_framework.transfer.engine import Engine
 from tests.cli.calling import PROJECT
 from tests.journal.test_disk import OWN_MOUNTS
 from tests.security.rebinding import PUBLIC, Body
+
+# Each looks a name up, which takes what it takes.
+UNHURRIED = settings(deadline=None)
 
 
 def _within(*networks: str) -> st.SearchStrategy[IPv4Address]:
@@ -79,11 +82,13 @@ def _refused(host: str, guard: Guard) -> str:
     return str(caught.value)
 
 
+@UNHURRIED
 @given(st.one_of(INSIDE, NEVER), st.sampled_from(NUMBERS))
 def test_numbers_are_refused_in_every_spelling(ip: IPv4Address, spell: Callable[..., str]) -> None:
     assert str(ip) in _refused(spell(ip), Guard())
 
 
+@UNHURRIED
 @given(NEVER, st.sampled_from(NUMBERS))
 def test_what_is_never_allowed_is_not_by_any_setting(
     ip: IPv4Address, spell: Callable[..., str]
@@ -92,12 +97,14 @@ def test_what_is_never_allowed_is_not_by_any_setting(
     assert str(ip) in _refused(spell(ip), guard)
 
 
+@UNHURRIED
 @given(INSIDE, st.sampled_from(sorted(WRAPPED)))
 def test_what_is_inside_is_not_public_in_ipv6(ip: IPv4Address, how: str) -> None:
     assert kind_of(WRAPPED[how](ip)) != "public"
     _refused(f"[{WRAPPED[how](ip)}]", Guard())
 
 
+@UNHURRIED
 @given(METADATA, st.sampled_from(sorted(WRAPPED)))
 def test_what_is_never_allowed_is_not_in_ipv6(ip: IPv4Address, how: str) -> None:
     guard = Guard(allow_private=True)
@@ -105,12 +112,14 @@ def test_what_is_never_allowed_is_not_in_ipv6(ip: IPv4Address, how: str) -> None
     _refused(f"[{WRAPPED[how](ip)}]", guard)
 
 
+@UNHURRIED
 @given(_within("52.0.0.0/8", "8.0.0.0/8"), st.sampled_from(["mapped", "NAT64", "6to4"]))
 def test_what_is_public_is_public_in_ipv6(ip: IPv4Address, how: str) -> None:
     """So the tests above do not pass by refusing all there is."""
     assert kind_of(WRAPPED[how](ip)) == "public"
 
 
+@UNHURRIED
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_no_text_is_taken_for_another_host(before: str, after: str) -> None:
     """A URL that is taken has one host, which is its own whoever reads it."""

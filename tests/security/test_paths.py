@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugin_framework import DatahubPlugin, TaskContext
@@ -27,6 +27,8 @@ from plugin_framework.lifecycle.folders import (
 from plugin_framework.plugin.loader import find_plugin
 from plugin_framework.settings import load_settings
 from plugin_framework.transfer.partial import Partial
+
+UNHURRIED = settings(deadline=None, max_examples=50)
 
 PIECES = st.sampled_from(
     [
@@ -48,6 +50,7 @@ def is_one_name_in(folder: Path, path: Path) -> bool:
     return inside and "\0" not in path.name and len(os.fsencode(path.name)) <= 255
 
 
+@UNHURRIED
 @given(NAMES)
 def test_the_name_of_a_file(name: str) -> None:
     safe = safe_file_name(name)
@@ -55,6 +58,7 @@ def test_the_name_of_a_file(name: str) -> None:
     assert not any(ord(character) < 32 or ord(character) == 127 for character in safe)
 
 
+@UNHURRIED
 @given(NAMES)
 def test_a_file_is_made_where_it_should_be(
     tmp_path_factory: pytest.TempPathFactory, name: str
@@ -73,6 +77,7 @@ def test_a_file_is_made_where_it_should_be(
             each.unlink()
 
 
+@UNHURRIED
 @given(NAMES)
 def test_the_id_of_a_subtask(subtask_id: str) -> None:
     state = Path("/s")
@@ -81,6 +86,7 @@ def test_the_id_of_a_subtask(subtask_id: str) -> None:
     assert is_one_name_in(state / "locks", lock_file_of(state, subtask_id))
 
 
+@UNHURRIED
 @given(NAMES.filter(lambda name: ":" not in name))
 def test_the_name_of_a_plugin_finds_what_is_installed_or_nothing(name: str) -> None:
     with pytest.raises((PluginNotFoundError, PluginLoadError)):
@@ -103,11 +109,11 @@ def test_a_run_stays_in_its_state_folder(tmp_path: Path, name: str) -> None:
     source.write_bytes(b"input")
     with Emulator(state_dir=tmp_path / "datahub") as datahub:
         datahub.store.create_subtask(name, task_id=name, input=source, file_name=name)
-        settings = load_settings(
+        given_settings = load_settings(
             base_url=datahub.url, state_dir=tmp_path / "a" / "state", isolation="thread"
         )
         before = set(tmp_path.rglob("*"))
-        with LocalEngine(Copies, settings) as engine:
+        with LocalEngine(Copies, given_settings) as engine:
             outcome = engine.run(name, task_id=name).execute()
         assert outcome.exit_code == 0, outcome
         made = set(tmp_path.rglob("*")) - before
