@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from opentelemetry import trace
@@ -169,7 +170,7 @@ def _around(name: str) -> Callable[..., Generator[None, Any, Any]]:
     def wrap(self: Traces, ctx: TaskContext[Any]) -> Generator[None, Any, Any]:  # noqa: ARG001 - a method
         if name not in ctx._hooks or not ctx.trace_context:  # noqa: SLF001 - made for this
             return (yield)
-        ctx._current_trace = lambda: _current(ctx)  # noqa: SLF001 - made for this
+        ctx._current_trace = partial(_current, ctx.trace_context)  # noqa: SLF001 - made for this
         with _hook_span(ctx, name):
             return (yield)
 
@@ -220,10 +221,10 @@ def _provider(ctx: TaskContext[Any]) -> TracerProvider:
     return _providers[0]
 
 
-def _current(ctx: TaskContext[Any]) -> Mapping[str, str]:
+def _current(otherwise: Mapping[str, str]) -> Mapping[str, str]:
     carrier: dict[str, str] = {}
     _W3C.inject(carrier)
-    return carrier or ctx.trace_context
+    return carrier or otherwise
 
 
 def _carrier(span: Span) -> dict[str, str]:
