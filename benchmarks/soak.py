@@ -36,6 +36,8 @@ from tests.free_ports import free_ports
 
 PLUGINS = ("benchmarks.soaking.work:Works", "benchmarks.soaking.work:Threads")
 ENDED = frozenset({TaskStatus.COMPLETED, TaskStatus.CANCELLED, TaskStatus.FAILED})
+GONE_SECONDS = 3.0
+"""How long storage may be away at the most: the retries of a transfer take longer than that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,7 @@ class Plan:
     kills: float = 20
     hits: float = 15
     outages: float = 60
-    outage: float = 15
+    outage: float = 30
     life: float = 120
     settle: float = 10
     drain: float = 300
@@ -89,6 +91,7 @@ class Soak:
         self._due: list[tuple[float, int, Callable[[], object]]] = []
         self._count = itertools.count()
         self._began = time.monotonic()
+        self._well_from = 0.0
         self._is_enough = False
 
     def enough(self) -> None:
@@ -263,14 +266,23 @@ class Soak:
                 expected.ends |= {TaskStatus.FAILED}
 
     def _break_datahub(self) -> None:
-        seconds = self._rng.uniform(1, self.plan.outage)
-        if self._rng.random() < 0.5:  # noqa: PLR2004 - as often as not
-            self.found.done["outage by resets"] += 1
-            self._datahub.reset_for(seconds)
-        else:
-            self.found.done["Datahub gone"] += 1
+        """Have Datahub away for a while; storage is away with it for moments at the most.
+
+        A subtask whose files cannot be had for long fails, and rightly.
+        """
+        if self._now() < self._well_from:
+            return
+        # As often as not; what cannot be connected to is storage as well.
+        is_gone = self._rng.random() < 0.5  # noqa: PLR2004
+        seconds = self._rng.uniform(1, GONE_SECONDS if is_gone else self.plan.outage)
+        self._well_from = self._now() + seconds + GONE_SECONDS
+        if is_gone:
+            self.found.done["Datahub and storage gone"] += 1
             self._datahub.stop()
             self._at(seconds, self._datahub.start)
+        else:
+            self.found.done["outage of Datahub"] += 1
+            self._datahub.reset_for(seconds)
 
     def _restart_what_ended(self) -> None:
         if self._service.process.poll() is not None:

@@ -160,8 +160,9 @@ class Datahub:
             self._emulator = None
 
     def reset_for(self, seconds: float) -> None:
-        """Reset all connections for a while."""
-        self._set([*WEATHER, {"name": "outage", "fault": "outage", "until": seconds}])
+        """Reset all calls for a while."""
+        outage = {"name": "outage", "fault": "outage", "call": "api", "until": seconds}
+        self._set([*WEATHER, outage])
 
     def clear_up(self) -> None:
         """Be well from now on."""
