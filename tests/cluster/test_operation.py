@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 
 import pytest
 
 from tests.cluster.cluster import PLUGINS, Cluster
 from tests.cluster.processes import until
+from tests.free_ports import free_ports
 
 pytestmark = pytest.mark.cluster
 
 
 def test_the_node_is_named_everywhere(cluster: Cluster) -> None:
     service = cluster.service("Work", "Nothing")
-    node = cluster.worker("one", "Work")
+    (port,) = free_ports(1)
+    node = cluster.worker("one", "Work", metrics=f"127.0.0.1:{port}")
     go = cluster.folder / "go"
     (subtask,) = cluster.create(service, "Work", {"until": str(go)})
     cluster.wait_for_runs(1)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+        assert 'datahub_attempts_running{plugin="Work"} 1.0' in answer.read().decode()
     cluster.create(service, "Nothing", count=3)
 
     def seen() -> bool:
