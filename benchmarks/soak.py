@@ -131,6 +131,8 @@ class Soak:
             (plan.outages, self._break_datahub),
         ):
             self._again(mean, act)
+        for begin, end in plan.spells:  # one at least, whatever the lot says
+            self._at((begin + end) / 2 * plan.seconds, self._kill_service)
         for seconds, act in (
             (plan.sample, self._sample),
             (1.0, self._look_for_ends),
