@@ -189,7 +189,7 @@ class RejectedError(FinalError):
     """Datahub refused the call: a business error, code 1 or 400 and the like.
 
     Attributes:
-        api_code: the envelope's code.
+        api_code: the envelope's code, or 400.
         by_datahub: always true: what others refuse on the way there is an ``InvalidAnswerError``.
     """
 

@@ -103,15 +103,15 @@ def data_of(answer: Answer, now: float) -> Any:
     Raises:
         ServerUnavailableError: 408, 429, 5xx, or code 500.
         AuthenticationError: status or code 401.
-        RejectedError: another code than 0.
+        RejectedError: another code than 0, or status 400.
         InvalidAnswerError: no envelope, or a redirect or another 4xx whose envelope says 0.
     """
     if _is_transient(answer):
         _raise_unavailable(answer, now)
     if answer.unauthenticated:
         raise AuthenticationError(f"{_outline(answer)}: check the key, the secret and the clock")
-    if answer.code:
-        raise RejectedError(_outline(answer), answer.code)
+    if answer.code or answer.status == HTTPStatus.BAD_REQUEST:
+        raise RejectedError(_outline(answer), answer.code or answer.status)
     if not answer.succeeded:
         # Datahub refuses in an envelope: this is a proxy, or another server at a wrong address.
         raise InvalidAnswerError(_outline(answer), code=Code.REJECTED_ON_THE_WAY)
