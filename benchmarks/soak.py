@@ -221,10 +221,9 @@ class Soak:
             self.found.done[f"asked for {status.name}"] += 1
 
     def _resume(self, name: str) -> None:
+        # Whatever it is just now: a service that starts again goes on with it, and pauses it.
         self._held.discard(name)
-        subtask = self._store.subtask(name)
-        if TaskStatus.PAUSED in {subtask.status, subtask.requested}:
-            self._ask(name, TaskStatus.RUNNING)
+        self._ask(name, TaskStatus.RUNNING)
 
     # What goes wrong
 
