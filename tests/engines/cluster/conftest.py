@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from plugin_framework.engines.cluster.journal_store import JournalStore
+from plugin_framework.engines.cluster.records import Lease
 from plugin_framework.engines.cluster.store import LeaseStore
 from plugin_framework.journal.journal import Journal
 from tests.cluster import stores
@@ -76,3 +77,10 @@ def open_one(kind: str, tmp_path: Path, server_of: Callable[[str], Store]) -> It
 @pytest.fixture
 def store(open_one: OpenStore) -> LeaseStore:
     return open_one()
+
+
+def taken(store: LeaseStore, subtask: str = "s", node: str = "one") -> Lease:
+    """The lease of a subtask, from whomever had it."""
+    lease = store.acquire(subtask, node, seen=store.look(subtask))
+    assert lease is not None
+    return lease
