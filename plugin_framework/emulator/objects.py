@@ -9,6 +9,7 @@ import hashlib
 import os
 import secrets
 import sqlite3
+import time
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -22,6 +23,11 @@ SELECT blob FROM objects
 UNION SELECT blob FROM parts JOIN uploads USING (upload_id) WHERE {LIVE}
 UNION SELECT whole FROM uploads WHERE whole IS NOT NULL AND {LIVE}
 """  # noqa: S608 - constants
+
+
+_LINK = "link-"
+LINK_SECONDS = 60.0
+"""How long after a file was linked its row may take to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ class Objects:
 
     def link(self, source: Path) -> str:
         """Make a blob of a file without copying it; its size and ETag are read when asked for."""
-        name = secrets.token_hex(16)
+        name = f"{_LINK}{secrets.token_hex(16)}"
         source = source.resolve(strict=True)
         try:
             self.path(name).hardlink_to(source)
@@ -146,12 +152,17 @@ class Objects:
             sql.execute("DELETE FROM claims")
             known = {row["blob"] for row in sql.execute(_KNOWN)}
         for path in self._folder.iterdir():
-            if path.name not in known:
+            if path.name not in known and not _may_be_named_yet(path):
                 path.unlink()
 
     def _discard_row(self, row: sqlite3.Row | None) -> None:
         if row is not None:
             self.discard(row["blob"])
+
+
+def _may_be_named_yet(path: Path) -> bool:
+    """Whether another process may just be creating a subtask with this link for its input."""
+    return path.name.startswith(_LINK) and time.time() - path.lstat().st_ctime < LINK_SECONDS
 
 
 def opened(path: Path) -> FileIO:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from plugin_framework.emulator import Credentials, Emulator
+from plugin_framework.emulator import Credentials, Emulator, objects
 from plugin_framework.emulator.store import Store
 from plugin_framework.errors import ConfigurationError
 from tests.emulator.calling import MIB, Plugin, eventually, send
@@ -222,3 +222,20 @@ def test_who_else_opens_the_state_here_takes_no_locks_away(tmp_path: Path) -> No
         )
         assert (tmp_path / "datahub.sqlite3-wal").exists()
         assert store.subtask("a").subtask_id == "a"
+
+
+def test_an_input_that_is_just_being_linked_outlives_the_start_of_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "input.bin"
+    source.write_bytes(b"x")
+    with closing(Store(tmp_path / "state")) as store:
+        linked = store.objects.path(store.objects.link(source))  # its row comes in a moment
+        with Emulator(state_dir=tmp_path / "state") as emulator:
+            assert eventually(lambda: is_listening(emulator.url))
+            assert send("GET", emulator.url + "/local/chaos").status == 200
+        assert linked.exists()
+        monkeypatch.setattr(objects, "LINK_SECONDS", 0)
+        store.objects.sweep()  # whoever linked it was killed, and that was long ago
+        assert not linked.exists()
+        assert source.exists()
