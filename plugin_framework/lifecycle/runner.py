@@ -25,7 +25,7 @@ from plugin_framework.lifecycle.again import is_created_anew, settled_outcome
 from plugin_framework.lifecycle.chronicle import Chronicle
 from plugin_framework.lifecycle.clock import Clock
 from plugin_framework.lifecycle.control import Control
-from plugin_framework.lifecycle.ending import keep_ending, queue_unkept
+from plugin_framework.lifecycle.decision import Decision
 from plugin_framework.lifecycle.folders import (
     percent_file_of,
     remove_work_dir,
@@ -35,8 +35,7 @@ from plugin_framework.lifecycle.folders import (
 from plugin_framework.lifecycle.host import SupervisorHost, line_of
 from plugin_framework.lifecycle.outcome import TaskOutcome, outcome_of
 from plugin_framework.lifecycle.reporter import Delivery, Reporter
-from plugin_framework.lifecycle.room import wait_for_room
-from plugin_framework.lifecycle.stop import FENCED_SECONDS, Stop
+from plugin_framework.lifecycle.stop import Stop
 from plugin_framework.lifecycle.supervisor import Isolation, Supervisor, Task, time_limit
 from plugin_framework.lifecycle.watch import AT_ONCE_SECONDS, TERM_TO_KILL_SECONDS, Watch
 from plugin_framework.plugin.context import TaskFacts
@@ -56,16 +55,12 @@ class Run:
         self._isolation = isolation
         self._task = task
         self._settings = supervisor.settings
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # a signal may come in a thread that has it
         self.stopped: threading.Event = threading.Event()
         self.clock: Clock = supervisor.clock
         self.patience: float = self._settings.delivery_deadline
-        self._stop: Stop | None = None
-        self._verdict: Verdict | None = None
-        self._storing = self._deciding = self._over = self._delivering = self._shutting_down = False
-        self._fenced = False
+        self._delivering = False
         self.pausing: bool = False
-        self.paused_for: int | None = None
         self._attempt, self._told_percent = 0, -1
         self._work_dir = work_dir_of(self._settings.state_dir, task.folder_id)
         timeline = supervisor.journal.timeline
@@ -100,6 +95,17 @@ class Run:
             clock=supervisor.clock,
         )
         self._control = Control(self, task, supervisor.client, self._reporter, self._chronicle)
+        self._decision = Decision(
+            task.subtask_id,
+            settings=self._settings,
+            reporter=self._reporter,
+            watch=self._watch,
+            stopped=self.stopped,
+            outcome_of=self._outcome_of,
+            make_room=self._remove_work_dir,
+            be_silent=lambda: self._control.stop(wait=False),
+            shared=supervisor.journal.shared,
+        )
 
     # Driving
 
@@ -126,8 +132,10 @@ class Run:
                     self._chronicle.note("interrupted")
                 facts = self._begin()
                 if was_killed and self._attempt > 1 and self._settings.on_interrupted == "fail":
-                    self._decide(TaskStatus.FAILED, "an attempt before this one was killed", None)
-                elif self._shutting_down and (self._stop or self.paused_for):
+                    self._decision.decide(
+                        TaskStatus.FAILED, "an attempt before this one was killed", None
+                    )
+                elif self._decision.shutting_down and (self._decision.reason or self.paused_for):
                     self._watch.forced = True  # by a signal, while Datahub was told of the start
                     self._settle_death("stopped at its start")
                 else:
@@ -139,10 +147,8 @@ class Run:
             finally:
                 self._control.stop(wait=False)
                 self._reporter.close()
-                self._chronicle.over(self._reporter.status, self._error)
-                with self._changed:
-                    self._over = True
-                    self._changed.notify_all()
+                self._chronicle.over(self._reporter.status, self._decision.error)
+                self._decision.close()
 
     def _begin(self) -> TaskFacts:
         """Journal an attempt and tell Datahub of it, or undo both."""
@@ -180,15 +186,18 @@ class Run:
         except (DatahubError, OSError) as error:
             self._settle_death(line_of(error, "the plugin's process could not be started: "))
             return
-        how = self._watch.wait(worker, limit, lambda: self.stop(over))
+        how = self._watch.wait(worker, limit, lambda: self._decision.stop(over))
         self._chronicle.memory = how.peak_kib * 1024
-        self._host.gone()
         self._settle_death(how.cause())
+
+    def _settle_death(self, cause: str) -> None:
+        self._host.gone()
+        self._decision.settle_death(cause)
 
     def _conclude(self) -> TaskOutcome:
         delivery, kept = self._reporter.conclude(self._deliver())
-        self._refuse_if_fenced()
-        ending, stop = self._reporter.ending, self._stop
+        self._decision.refuse_if_fenced()
+        ending, stop = self._reporter.ending, self._decision.reason
         if ending is not None:
             outcome = outcome_of(ending, delivery, kept=kept)
             if outcome.kept or outcome.delivered:  # else it is to run again
@@ -197,7 +206,7 @@ class Run:
         if stop is not None and stop.found is not None:
             self._remove_work_dir()
         status = self._reporter.status
-        error = self._error
+        error = self._decision.error
         if not (delivery.done or kept):
             error = f"its status could be neither kept nor delivered: {delivery.error}"
         return TaskOutcome(
@@ -212,9 +221,14 @@ class Run:
             kept,
         )
 
-    @property
-    def _error(self) -> str | None:
-        return self._stop.error if self._stop else self._verdict.error if self._verdict else None
+    def _outcome_of(self, result: dict[str, Any] | None, error: str | None) -> dict[str, Any]:
+        return {
+            "result": result,
+            "outputs": [asdict(output) for output in self._host.uploaded],
+            "error": error,
+            "attempt": self._attempt,
+            **({"node": self._task.node} if self._task.node else {}),
+        }
 
     def _deliver_again(self, ending: Report) -> TaskOutcome:
         """A run before this one ended the subtask: deliver what it left; run nothing."""
@@ -255,6 +269,11 @@ class Run:
         """See control.Controlled."""
         return self._highest.raise_to(self._host.percent)
 
+    @property
+    def paused_for(self) -> int | None:
+        """See host.Owner."""
+        return self._decision.paused_for
+
     def pause(self) -> None:
         """Hold the task at its next checkpoint."""
         self._hold(pausing=True)
@@ -265,58 +284,31 @@ class Run:
             self._hold(pausing=False)
 
     def _hold(self, *, pausing: bool) -> None:
-        with self._changed:
+        with self._lock:
             if self.pausing != pausing:
                 self.pausing = pausing
                 self._watch.signal("pause" if pausing else "resume")
 
     def cancel(self) -> None:
         """Stop the task: at its next checkpoint, or after the grace period by force."""
-        self.stop(Stop(TaskStatus.CANCELLED, None))
+        self._decision.stop(Stop(TaskStatus.CANCELLED, None))
 
     def abandon(self, status: TaskStatus | None) -> None:
         """See control.Controlled."""
         why = f"ended the subtask as {status.name.lower()}" if status else "has no such subtask"
-        self.stop(Stop(None, f"stopped: Datahub {why}", found=status or TaskStatus.FAILED))
+        stop = Stop(None, f"stopped: Datahub {why}", found=status or TaskStatus.FAILED)
+        self._decision.stop(stop)
 
     def fence(self) -> None:
         """Another node has taken the subtask over: stop the task, and report nothing more."""
         lost = LeaseLostError(f"another node has taken subtask {self._task.subtask_id} over")
-        with self._changed:
-            self._fenced = True
-            self._stop = self._stop or Stop(None, str(lost))
-            self.stopped.set()
-            self._watch.signal("fail")  # so that it does not clean up as after a cancel
-            self._watch.end_within(min(self._settings.grace_seconds, FENCED_SECONDS))
-            self._changed.notify_all()
+        self._decision.fence(lost)
         self._reporter.close(lost)
         self._control.stop(wait=False)
 
-    def _refuse_if_fenced(self) -> None:
-        if self._fenced:
-            raise LeaseLostError(f"subtask {self._task.subtask_id} goes on at another node")
-
-    def stop(self, stop: Stop) -> None:
-        """Stop the task for a reason; the first reason stands."""
-        with self._changed:
-            if self._stop is not None or self._verdict is not None:
-                return
-            if self._deciding:  # the work is over; but its result may still wait for room
-                self._stop = stop if stop.by_datahub else None
-                self._changed.notify_all()
-            else:
-                self._stop = stop
-                self.stopped.set()
-                failing = stop.status is TaskStatus.FAILED
-                self._watch.signal("fail" if failing else "cancel")
-                self._watch.end_within(self._settings.grace_seconds)
-                self._changed.notify_all()
-
     def shutdown(self, number: int) -> None:
         """Do what ``ON_SHUTDOWN`` says about a signal; the second time, without grace."""
-        with self._changed:
-            again, self._shutting_down = self._shutting_down, True
-            self._changed.notify_all()
+        again = self._decision.shut_down()
         grace = 0.0 if again else self._settings.grace_seconds
         self._sup.journal.hurry(grace)  # first: the reporter may be waiting for it
         name = f"stopped by {signal.Signals(number).name}"
@@ -326,12 +318,12 @@ class Run:
         if again:
             self._watch.end_within(0, then_kill=AT_ONCE_SECONDS)
         elif policy in {"pause", "leave"}:
-            self.paused_for = number
+            self._decision.paused_for = number
             self.pause()
             self._watch.end_within(0 if self._reporter.status is TaskStatus.PAUSED else grace)
         else:
             status = TaskStatus.FAILED if policy == "fail" else TaskStatus.CANCELLED
-            self.stop(Stop(status, Problem(name, Code.STOPPED_BY_SIGNAL), number))
+            self._decision.stop(Stop(status, Problem(name, Code.STOPPED_BY_SIGNAL), number))
         # Last: a run that waits for Datahub to hear of its start finds why it goes on.
         self._reporter.hurry(grace + TERM_TO_KILL_SECONDS + LAST_CALL_SECONDS)
         self._chronicle.note("signal", name=signal.Signals(number).name)
@@ -354,147 +346,11 @@ class Run:
     def progressed(self, percent: int) -> None:
         """See host.Owner."""
         self._watch.moved()
-        with self._changed:
+        with self._lock:
             before, self._told_percent = self._told_percent, max(percent, self._told_percent)
         if percent > before:
             self._chronicle.tell("datahub_progress", percent=percent)
 
     def settle(self, ending: Ending, uploads: Callable[[], object]) -> Verdict:
-        """See host.Owner. The first ending stands."""
-        try:
-            return self._settled(ending, uploads)
-        except LeaseLostError as error:
-            raise TaskCancelled(str(error)) from None
-
-    def _settled(self, ending: Ending, uploads: Callable[[], object]) -> Verdict:
-        error = ending.error
-        if ending.kind == "returned":
-            error = self._store(uploads)
-            if error is None:
-                return self._decide(TaskStatus.COMPLETED, None, ending.result)
-        elif self._is_suspended():
-            raise TaskCancelled("the subtask goes on at the next start")
-        return self._fail(error or "TaskCancelled was raised, but nobody cancelled")
-
-    def _store(self, uploads: Callable[[], object]) -> str | None:
-        """Upload what the work left, and say what went wrong, if something did.
-
-        Nothing is locked meanwhile: a stop must not have to wait for storage.
-        """
-        with self._changed:
-            self._storing = self._verdict is None
-        what = f"what subtask {self._task.subtask_id} has uploaded"
-        patience = self._settings.delivery_deadline
-        try:
-            wait_for_room(uploads, what, patience=patience, ended=self.stopped.wait)
-        except TaskCancelled:
-            return "the upload was stopped"
-        except Exception as failure:  # noqa: BLE001 - what cannot be stored fails the task
-            return line_of(failure, "an output could not be stored: ")
-        finally:
-            with self._changed:
-                self._storing = False
-                self._changed.notify_all()
-        return None
-
-    def _settle_death(self, cause: str) -> None:
-        """The worker is gone; if it did not say how its work ended, ``cause`` says it."""
-        self._host.gone()
-        with self._changed:
-            # What it returned stands, unless it is being stopped.
-            self._changed.wait_for(lambda: not self._storing or self._stop or self._shutting_down)
-            self._changed.wait_for(lambda: not self._storing, TERM_TO_KILL_SECONDS)
-        self._refuse_if_fenced()
-        if not self._is_suspended():
-            self._fail(Problem(cause, Code.PLUGIN_CRASHED))
-
-    def _is_suspended(self) -> bool:
-        """Whether a signal ends the run, and not the subtask; then that is settled.
-
-        It holds the task at a checkpoint, or the task reached none within the grace period. How a
-        worker ends that was made to end says nothing of its work.
-        """
-        with self._changed:
-            undecided = self._stop is None and self._verdict is None and not self._deciding
-            if self.paused_for is None or not self._watch.forced or not undecided:
-                return False
-            error = None
-            if self._settings.on_shutdown == "pause":
-                self._reporter.report(TaskStatus.PAUSED)
-            else:
-                error = f"stopped by {signal.Signals(self.paused_for).name}"
-            self._verdict = Verdict(int(self._reporter.status), error)
-            self.stopped.set()
-            return True
-
-    def _fail(self, error: str) -> Verdict:
-        """Decide on the reason for the stop where there is one, else on status 5."""
-        stop = self._stop or Stop(TaskStatus.FAILED, error)
-        return self._decide(stop.status, stop.error, None)
-
-    def _decide(
-        self, status: TaskStatus | None, error: str | None, result: dict[str, Any] | None
-    ) -> Verdict:
-        """Journal the outcome. The first one stands.
-
-        Nothing is locked meanwhile: it may have to wait for room, and be told to stop waiting.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: not self._deciding)
-            if self._verdict is not None:
-                return self._verdict
-            self._deciding = True
-        self._watch.expect_progress(expected=False)
-        verdict = None
-        try:
-            verdict = self._end(status, error, result)
-        finally:
-            with self._changed:
-                self._deciding, self._verdict = False, verdict
-                self._changed.notify_all()
-        self._watch.end_within(self._settings.grace_seconds)
-        return verdict
-
-    def _end(
-        self, status: TaskStatus | None, error: str | None, result: dict[str, Any] | None
-    ) -> Verdict:
-        self._refuse_if_fenced()
-        if status is None:
-            self._control.stop(wait=False)
-            return Verdict(int(self._reporter.status), error)
-        outcome = {
-            "result": result,
-            "outputs": [asdict(output) for output in self._host.uploaded],
-            "error": error,
-            "attempt": self._attempt,
-            **({"node": self._task.node} if self._task.node else {}),
-        }
-        ending = (status, result, outcome)
-        # A result may wait for room, for nothing else has it.
-        patience = self._settings.delivery_deadline if result is not None else 0
-        try:
-            keep_ending(
-                self._reporter,
-                self._task.subtask_id,
-                ending,
-                patience=patience,
-                ended=self._called_off,
-                # The task's own files may be what fills the disk, and nobody needs them any more.
-                make_room=self._remove_work_dir,
-            )
-        except JournalError:
-            self._refuse_if_fenced()
-            if (stop := self._stop) is not None and stop.by_datahub and result is not None:
-                return self._end(stop.status, stop.error, None)
-            queue_unkept(self._reporter, self._task.subtask_id, ending, self._sup.journal.shared)
-        if error:
-            told = Problem(error, Code.TASK_FAILED)
-            log.error("subtask %s %s: %s", self._task.subtask_id, status.name.lower(), told)
-        return Verdict(int(status), error)
-
-    def _called_off(self, seconds: float) -> bool:
-        """Wait so long, and say whether a result is to wait for room no longer."""
-        with self._changed:
-            return self._changed.wait_for(
-                lambda: bool(self._stop or self._shutting_down or self._over), seconds
-            )
+        """See host.Owner."""
+        return self._decision.settle(ending, uploads)

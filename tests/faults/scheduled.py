@@ -198,6 +198,10 @@ class Still:
     def remove(self) -> None:
         """No scheduler has it."""
 
+    def ask(self, _hook: str, **_facts: object) -> list[object]:
+        """Nobody observes."""
+        return []
+
     def tell(self, hook: str, **facts: Any) -> None:
         """Nobody listens."""
 

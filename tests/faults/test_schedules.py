@@ -104,7 +104,7 @@ class Schedule(RuleBasedStateMachine):
     @rule()
     def checkpoint(self) -> None:
         def check() -> None:
-            if self.now._stop is not None:
+            if self.now._decision.reason is not None:
                 self._end(Ending("cancelled"))
             elif self.now.pausing != self.held:
                 self.held = not self.held
