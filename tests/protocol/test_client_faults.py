@@ -361,7 +361,7 @@ def test_refused_for_good(step: Step, code: int) -> None:
     with (
         ScriptedServer(then=step) as server,
         DatahubClient(server.url) as client,
-        pytest.raises(RejectedError, match="no such subtask|HTTP 400") as caught,
+        pytest.raises(RejectedError, match=r"no such subtask|HTTP 400") as caught,
     ):
         client.post("/x", RESULT, patience=30)
     assert caught.value.api_code == code
