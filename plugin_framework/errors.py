@@ -188,13 +188,13 @@ class FinalError(DatahubError):
 class RejectedError(FinalError):
     """Datahub refused the call: a business error, code 1 or 400 and the like.
 
+    What others refuse on the way there is an ``InvalidAnswerError``.
+
     Attributes:
         api_code: the envelope's code, or 400.
-        by_datahub: always true: what others refuse on the way there is an ``InvalidAnswerError``.
     """
 
     code = Code.REJECTED
-    by_datahub: bool = True
 
     def __init__(self, message: str, api_code: int) -> None:
         super().__init__(message)
