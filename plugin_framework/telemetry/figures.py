@@ -115,8 +115,10 @@ class TaskFigures:
         if memory:
             self._memory.labels(plugin).observe(memory)
         for kept in (self._began, self._sent):
-            for key in [key for key in kept if key[0] == subtask_id]:
-                del kept[key]
+            # A list, made at once: where several plugins are served, each has its own thread here.
+            for key in list(kept):
+                if key[0] == subtask_id:
+                    del kept[key]
 
     @hookimpl
     def datahub_stalled(self, subtask_id: str) -> None:
