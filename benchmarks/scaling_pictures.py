@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def _start(folder: Path, subtasks: int) -> None:
     axes.axhline(subtasks / fleet.heartbeat / 1000, color="black", linestyle=":", label="mean")
     axes.set_ylim(0, 3.2 * subtasks / fleet.heartbeat / 1000)
     _finish(axes, "seconds after all have started", "thousand heartbeats per second")
-    _save(figure, folder / "scaling-start.svg")
+    _save(figure, folder / "scaling-start.svg", "Heartbeats a second after a common start")
 
 
 def _outage(folder: Path, subtasks: int) -> None:
@@ -82,7 +83,7 @@ def _outage(folder: Path, subtasks: int) -> None:
     axes.axvspan(0, OUTAGE / 60, color="black", alpha=0.07, linewidth=0)
     axes.set_ylim(0, 1.4 * float(np.sum(parts, axis=0).max()))
     _finish(axes, "minutes after Datahub went away (grey: the outage)", "thousand calls per second")
-    _save(figure, folder / "scaling-outage.svg")
+    _save(figure, folder / "scaling-outage.svg", "Calls a second around an outage")
 
 
 def _return(folder: Path, subtasks: int) -> None:
@@ -93,7 +94,7 @@ def _return(folder: Path, subtasks: int) -> None:
         axes.step(seconds, calls, where="post", label=f"Retry-After: {name}", color=colour)
     axes.axvspan(-60, 0, color="black", alpha=0.07, linewidth=0)
     _finish(axes, "seconds after Datahub came back", "thousand calls for reports per second")
-    _save(figure, folder / "scaling-retry-after.svg")
+    _save(figure, folder / "scaling-retry-after.svg", "Reports a second once Datahub is back")
 
 
 BIN = 5
@@ -112,8 +113,9 @@ def _finish(axes: Axes, x: str, y: str) -> None:
     axes.legend(loc="upper right", frameon=False)
 
 
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(
-        path, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None}
-    )
+def _save(figure: Figure, path: Path, title: str) -> None:
+    drawn = StringIO()
+    metadata = {"Date": None, "Creator": None, "Title": title}
+    figure.savefig(drawn, format="svg", bbox_inches="tight", metadata=metadata)
     plt.close(figure)
+    path.write_text(drawn.getvalue().replace("<svg ", '<svg role="img" ', 1), encoding="utf-8")

@@ -82,14 +82,14 @@ def fuzz(data: bytes) -> None:
 
 
 def meant(status: int, envelope: Envelope | None) -> type[DatahubError] | None:
-    """What an answer means: a refusal by Datahub has a code of its own. None for data."""
+    """What an answer means: Datahub refuses by a code of its own, or by 400. None for data."""
     code = envelope.code if envelope else 0
     success = 200 <= status < 300
     if status in {408, 429} or status >= 500 or (success and code == 500):
         return ServerUnavailableError
     if 401 in {status, code}:
         return AuthenticationError
-    if code:
+    if code or status == 400:
         return RejectedError
     return InvalidAnswerError if envelope is None or not success else None
 

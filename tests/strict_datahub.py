@@ -265,7 +265,8 @@ class StrictDatahub:
         try:
             return b"".join(exchange.chunks())
         except Gone:
-            self._complain("API: the body is shorter than its Content-Length")
+            if self._listener.is_open:  # else it was broken off here
+                self._complain("API: the body is shorter than its Content-Length")
             raise
 
     def _judge(self, request: Request, body: bytes, how: str | None) -> tuple[int, dict[str, Any]]:

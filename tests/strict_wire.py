@@ -169,6 +169,10 @@ class Listener:
     def host(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def is_open(self) -> bool:
+        return self._socket is not None
+
     def open(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", self.port), backlog=128)
         self.port = self._socket.getsockname()[1]

@@ -52,7 +52,7 @@ class RemoteForkServer:
     def __init__(
         self, ref: PluginRef, secrets: frozenset[str], extensions: Mapping[str, ExtensionRef] | None
     ) -> None:
-        self.gone = False
+        self.gone: bool = False
         self._name = ref.name
         self._replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._info: dict[str, Any] | None = None

@@ -73,7 +73,8 @@ class Tally:
     """How many pieces of a transfer went through, and how many attempts more that took."""
 
     def __init__(self) -> None:
-        self.parts = self.retries = 0
+        self.parts: int = 0
+        self.retries: int = 0
         self._lock = threading.Lock()
 
     def count(self, *, parts: int = 0, retries: int = 0) -> None:

@@ -137,3 +137,5 @@ def test_the_pictures_are_the_same_each_time(tmp_path: Path) -> None:
         drawn = (tmp_path / "one" / name).read_bytes()
         assert drawn == (tmp_path / "other" / name).read_bytes()
         assert b"<dc:date>" not in drawn
+        assert b'<svg role="img"' in drawn
+        assert b"<title>" in drawn
