@@ -22,6 +22,7 @@ import httpcore
 import httpx
 
 from plugin_framework.errors import Code, ConfigurationError
+from plugin_framework.protocol.userinfo import is_read_whole
 
 _WRITE_SIZE = 64 * 1024
 _IDLE_CONNECTIONS = 32
@@ -189,6 +190,11 @@ def chosen_proxy(proxy: str | None, url: httpx.URL) -> httpx.Proxy | None:
     address = _environment_proxy(url) if proxy == "env" else proxy
     if not address:
         return None
+    if not is_read_whole(address):
+        raise ConfigurationError(
+            "the proxy's user name and password must be percent-encoded: @ as %40, / as %2F",
+            code=Code.PROXY_WRONG,
+        )
     try:
         found = httpx.Proxy(address if "://" in address else f"http://{address}")
     except (ValueError, httpx.InvalidURL):

@@ -24,6 +24,8 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from plugin_framework.protocol.userinfo import is_read_whole
+
 PREFIX = "DATAHUB_"
 
 LONGEST_SECONDS = 366 * 24 * 3600
@@ -92,6 +94,14 @@ def _split_url(url: str, schemes: tuple[str, ...]) -> SplitResult | None:
     return parts if parts.scheme in schemes and _is_host(parts.hostname or "") else None
 
 
+def _refuse_half_read(secret: SecretStr) -> None:
+    """Refuse an address of which logs and name look-ups would see a part of the password."""
+    if not is_read_whole(secret.get_secret_value()):
+        raise _refused(
+            "user name and password percent-encoded: @ as %40, / as %2F, ? as %3F, # as %23"
+        )
+
+
 def _is_host(name: str) -> bool:
     try:  # as name look-ups do it: refuses labels that are empty or too long
         return 0 < len(name.encode("idna")) < 254  # noqa: PLR2004 -- the longest of names, RFC 1035
@@ -111,7 +121,7 @@ def datahub_address(url: str, info: ValidationInfo) -> str:
     parts = _split_url(url, ("http", "https"))
     if parts is None:
         raise ValueError("no HTTP address")
-    if "@" in parts.netloc or "?" in url or "#" in url:
+    if "@" in url or "?" in url or "#" in url:
         raise _refused("an address without user name, password, query or fragment")
     # Absent from info.data when it is itself wrong: then its own line is enough.
     insecure_is_fine = info.data.get("allow_insecure", True)
@@ -131,6 +141,7 @@ def not_too_often(seconds: float) -> float:
 
 def proxy_address(proxy: SecretStr) -> SecretStr:
     """Take ``env`` or a proxy's URL."""
+    _refuse_half_read(proxy)
     url = proxy.get_secret_value()
     if url.lower() == "env":
         return SecretStr("env")
@@ -141,6 +152,7 @@ def proxy_address(proxy: SecretStr) -> SecretStr:
 
 def broker_address(broker: SecretStr) -> SecretStr:
     """Take RabbitMQ's addresses, with TLS and without."""
+    _refuse_half_read(broker)
     if _split_url(broker.get_secret_value(), _BROKER_SCHEMES) is None:
         raise ValueError("no broker address")
     return broker
@@ -148,6 +160,7 @@ def broker_address(broker: SecretStr) -> SecretStr:
 
 def store_address(store: SecretStr) -> SecretStr:
     """Take addresses of PostgreSQL, which may name several hosts or none, and of Redis."""
+    _refuse_half_read(store)
     url = store.get_secret_value()
     of_postgresql = re.match(r"postgresql://[\x21-\x7e]+\Z", url)
     if of_postgresql is None and _split_url(url, _REDIS_SCHEMES) is None:
@@ -174,7 +187,7 @@ def metrics_place(text: str) -> str:
     if text.endswith(".prom"):
         return str(absolute(Path(text)))
     host, _, port = text.rpartition(":")
-    if not (_is_host(host.strip("[]")) and port.isdecimal() and int(port) < 2**16):
+    if not (_is_host(host.strip("[]")) and re.fullmatch("[0-9]{1,5}", port) and int(port) < 2**16):
         raise ValueError("no place for figures")
     return text
 
