@@ -1,9 +1,9 @@
 """What the client makes of Datahub's answers: data as they came, or one of our errors.
 
-An input is an answer in words: status, the size of a file and of its parts; headers; and after an
-empty line the body:
+An input is an answer in words: how far its status is above 100, the size of a file and of its
+parts; headers; and after an empty line the body:
 
-    200 12582912 5242880
+    100 12582912 5242880
     Retry-After: 5
 
     {"code": 0, "msg": "success", "data": {"status": 1}}
@@ -167,9 +167,12 @@ def check_ticket(ticket: UploadTicket, data: Any) -> None:
 def check_parts(ticket: UploadTicket, size: int, chunk: int) -> None:
     """There is a URL for each part, and a part for each byte."""
     size, urls = size % 2**63, len(ticket.part_upload_urls)
+    asked = ticket.chunk_size or max(chunk, 0) or None
     try:
-        parts = parts_for(size, ticket.chunk_size or max(chunk, 0) or None, urls)
+        parts = parts_for(size, asked, urls)
     except TransferError:
+        count = max(1, -(-size // asked)) if asked else 1
+        assert count != urls or count > PART_LIMIT
         return
     assert len(parts) == urls <= PART_LIMIT
     assert [part.index for part in parts] == list(range(1, urls + 1))

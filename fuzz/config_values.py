@@ -53,7 +53,7 @@ class Simple(PluginConfig):
 
     text: str = Field("a", min_length=1, max_length=5)
     word: str = Field("a-1", pattern=r"^[a-z]+-\d{1,3}$")
-    count: int = Field(3, ge=-5, lt=1000, multiple_of=3)
+    count: int = Field(3, ge=-5, lt=999, multiple_of=3)
     share: float = Field(0.5, gt=0, le=1)
     on: bool = False
     colour: Colour = Colour.RED

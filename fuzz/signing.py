@@ -1,10 +1,11 @@
 """Whether the service lets in what Datahub signed, and nothing else.
 
 An input is a request in words: method, seconds that its clock is off (or a whole timestamp after an
-``@``), who signed; the query that was signed; the query that is sent, if it is another; further
-headers; and after an empty line the body, or the signed one, a NUL and the sent one:
+``@``), who signed, the key if it is not ours, and which digit of the signature is sent as another;
+the query that was signed; the query that is sent, if it is another; further headers; and after an
+empty line the body, or the signed one, a NUL and the sent one:
 
-    POST -3 new
+    POST -3 new key 63
     a=1
 
     D-API-KEY: other
@@ -51,7 +52,7 @@ def fuzz(data: bytes) -> None:
     )
     signed_body, nul, sent_body = bodies.partition(b"\0")
     sent_query, sent_body = sent_query or signed_query, sent_body if nul else signed_body
-    method, late, signer = [*about.split(), b"", b"", b""][:3]
+    method, late, signer, key, altered = [*about.split(), b"", b"", b"", b"", b""][:5]
     written = late.removeprefix(b"@")
     stamp = written if late != written else b"%d" % (int(NOW) + numbers(late, 1)[0] % 10_000_000)
     headers = [_header(line) for line in given.split(b"\n") if line]
@@ -59,7 +60,9 @@ def fuzz(data: bytes) -> None:
     if signer in SECRETS and query is not None:
         text = naive_json(query, plain=method == b"PLAIN") + signed_body
         proof = naive_hmac(SECRETS[signer].encode(), text + stamp)
-        headers += [(b"d-api-key", b"key"), (b"D-Timestamp", stamp), (b"d-signature", proof)]
+        proof = _altered(proof, numbers(altered, 1)[0] % len(proof)) if altered else proof
+        headers += [(b"d-api-key", key or b"key")]
+        headers += [(b"D-Timestamp", stamp), (b"d-signature", proof)]
         if late == written:
             check_ours(query, signed_body, int(stamp), SECRETS[signer], method)
 
@@ -203,6 +206,11 @@ def naive_hmac(key: bytes, message: bytes) -> bytes:
     key = key.ljust(64, b"\0")
     inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key) + message).digest()
     return hashlib.sha256(bytes(byte ^ 0x5C for byte in key) + inner).hexdigest().encode()
+
+
+def _altered(proof: bytes, at: int) -> bytes:
+    other = b"1" if proof[at : at + 1] == b"0" else b"0"
+    return proof[:at] + other + proof[at + 1 :]
 
 
 def _header(line: bytes) -> tuple[bytes, bytes]:

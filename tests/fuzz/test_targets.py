@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import hmac
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fuzz import answers, config_values, ranges, signing
+from plugin_framework.errors import TransferError
+from plugin_framework.protocol import signing as signatures
 from plugin_framework.protocol.answer import Answer
 from plugin_framework.protocol.signing import Inbound
+from plugin_framework.service import form
 from plugin_framework.transfer import plan, storage_object
 
 ROOT = Path(__file__).parents[2]
@@ -72,15 +78,45 @@ def _lacks_the_last(*given: int) -> list[plan.Part]:
     return plan.ranges(*given)[:-1]
 
 
+def _refuses_whole_parts(size: int, chunk: int | None, urls: int) -> list[plan.Part]:
+    if chunk and size and size % chunk == 0:
+        raise TransferError("one part more was counted than there is")
+    return plan.parts_for(size, chunk, urls)
+
+
+def _takes_any_key(
+    of: Inbound, headers: Any, now: float, *, true: Any = Inbound.check_headers
+) -> Any:
+    ours = signing.KEY.encode()
+    return true(
+        of, [(n, ours if n.lower() == b"d-api-key" else value) for n, value in headers], now
+    )
+
+
+COMPARES_HALF = SimpleNamespace(new=hmac.new, compare_digest=lambda one, two: one[:32] == two[:32])
+
+
+def _says(wrong: str, instead_of: str) -> Any:
+    """The form's source with a mistake in it."""
+    true = form._text_of
+    return lambda source: true(source).replace(instead_of, wrong)
+
+
 SABOTAGE: list[tuple[str, object, str, Any]] = [
     ("signing", Inbound, "check", lambda *_: 0),
     ("signing", signing, "signature_headers", lambda *_: {"D-SIGNATURE": ""}),
+    ("signing", Inbound, "check_headers", _takes_any_key),
+    ("signing", signatures, "hmac", COMPARES_HALF),
     ("answers", answers, "data_of", _succeeds),
     ("answers", answers, "retry_after", lambda *_: 301.0),
+    ("answers", answers, "parts_for", _refuses_whole_parts),
     ("ranges", ranges, "ranges", _lacks_the_last),
+    ("ranges", ranges, "parts_for", _refuses_whole_parts),
     ("ranges", storage_object.StorageObject, "agree", _agrees),
     ("config_values", config_values, "parse_config", lambda plugin, _config: plugin.Config()),
     ("config_values", config_values, "read", lambda model, _body: model(subtask_id="s")),
+    ("config_values", form, "_text_of", _says("value.length", "[...value].length")),
+    ("config_values", form, "_text_of", _says("value <= exclusiveM", "value < exclusiveM")),
 ]
 
 
@@ -96,6 +132,7 @@ def test_a_target_notices_what_is_wrong(
     for place, attribute, value in (*signing.SETTING, *ranges.SETTING):
         monkeypatch.setattr(place, attribute, value)
     run_all(name)
+    monkeypatch.setattr(config_values, "_form", functools.cache(config_values._form.__wrapped__))
     monkeypatch.setattr(owner, what, broken)
     with pytest.raises(AssertionError):
         run_all(name)
