@@ -7,6 +7,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -63,15 +64,34 @@ def test_only_the_settings_read_the_environment() -> None:
         if path.relative_to(ROOT).parts[0] != "settings"
         and pattern.search(path.read_text(encoding="utf-8"))
     }
-    assert readers <= {
+    assert readers == {
         "cli/dev/service.py",
         "cli/doctor/reading.py",
-        "cli/journal.py",
         "cli/serve.py",
         "engines/celery/consumer_timeout.py",
         "isolation/remote_forkserver.py",
         "plugin/command.py",
         "testing/conformance/probe.py",
+    }
+
+
+def test_the_pages_tell_how_imports_point() -> None:
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    (layers,) = (
+        contract["layers"]
+        for contract in project["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    )
+    told = " > ".join(f"({layer})" if "|" in layer else layer for layer in layers)
+    for page in ("CONTRIBUTING.md", "docs/explanation/architecture.md"):
+        text = (ROOT.parent / page).read_text(encoding="utf-8")
+        assert f"```text {told} ```" in " ".join(text.split())
+
+
+def test_the_layout_names_every_package() -> None:
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `plugin_framework/(\w+)/`", text, re.MULTILINE)) == {
+        path.parent.name for path in ROOT.glob("*/__init__.py")
     }
 
 

@@ -58,12 +58,6 @@ class RunOptions(TypedDict, total=False):
     kill_at: Place | None
 
 
-class StartOptions(RunOptions, total=False):
-    """The same for a run that is steered from outside."""
-
-    pause_at: Place | None
-
-
 class LocalDatahub:
     """A Datahub of a test's own: API and storage, at an address on loopback.
 
