@@ -10,6 +10,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv6Address
@@ -27,14 +28,16 @@ _SIGNED_HEADERS = frozenset(
     {"x-amz-signedheaders", "x-goog-signedheaders", "x-oss-additional-headers", "q-header-list"}
 )
 _PORTS = {"http": 80, "https": 443}
-_METADATA = frozenset(
-    ipaddress.ip_address(address)
-    for address in (
-        "fd00:ec2::254",  # AWS
+_METADATA = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "fd00:ec2::/32",  # AWS: 254 tells of the instance, 23 of an EKS pod's identity
         "fd20:ce::254",  # Google
         "100.100.100.200",  # Alibaba
         "168.63.129.16",  # Azure
         "192.0.0.192",  # Oracle
+        "fd00:c1::a9fe:a9fe",  # Oracle
+        "fd00:42::42",  # Scaleway
     )
 )
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
@@ -42,6 +45,8 @@ _COMPATIBLE = ipaddress.ip_network("::/96")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _LOCAL_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
 _NAT64_LENGTHS = (48, 56, 64, 96)
+_ISATAP = (b"\0\0\x5e\xfe", b"\2\0\x5e\xfe")
+"""How the interface's half of an ISATAP address begins; IPv4 follows (RFC 5214, 6.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +142,7 @@ class Guard:
 
     def _may_be_local(self, endpoint: Endpoint) -> bool:
         # One such as * or *:443 allows every host, and names none.
-        patterns = (pattern for pattern in self.allowed_hosts if _NAMING.match(pattern))
+        patterns = (one for one in self.allowed_hosts if _NAMING.match(one) or _ipv6(one))
         return self.allow_private or _named(endpoint, tuple(patterns))
 
 
@@ -151,12 +156,18 @@ def kind_of(address: str) -> str:
 def _meanings(ip: IPv4Address | IPv6Address) -> Iterator[IPv4Address | IPv6Address]:
     """The address, or the IPv4 addresses that it stands for."""
     if isinstance(ip, IPv6Address):
-        inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
+        inner: list[IPv4Address | IPv6Address | None] = [
+            ip.ipv4_mapped,
+            ip.sixtofour,
+            *(ip.teredo or ()),
+        ]
         if ip in _NAT64 or (ip in _COMPATIBLE and int(ip) > 1):
             inner.append(_translated(ip, 96))
         if ip in _LOCAL_NAT64:  # how long its prefix is, only its operator knows
             ends = [_translated(ip, length) for length in _NAT64_LENGTHS]
             inner.extend([end for end in ends if end not in _THIS_NETWORK] or ends)
+        if ip.packed[8:12] in _ISATAP:  # in any network: what that one is counts, too
+            inner += [ip, _translated(ip, 96)]
         embedded = [each for each in inner if each is not None]
         if embedded:
             yield from embedded
@@ -173,7 +184,7 @@ def _translated(ip: IPv6Address, length: int) -> IPv4Address:
 
 
 def _kind(ip: IPv4Address | IPv6Address) -> str:
-    if ip in _METADATA or ip.is_link_local:
+    if any(ip in network for network in _METADATA) or ip.is_link_local:
         return "a metadata or link-local address"
     if ip.is_unspecified or ip.is_multicast or ip in _THIS_NETWORK:
         return "not an address of a host"
@@ -186,6 +197,9 @@ def _kind(ip: IPv4Address | IPv6Address) -> str:
 
 def _named(endpoint: Endpoint, patterns: tuple[str, ...]) -> bool:
     host = endpoint.host.rstrip(".")
+    address = _ipv6(host)
+    if address is not None and address in map(_ipv6, patterns):
+        return True
     names = (host, f"{host}:{endpoint.port}")
     # Literally too: the brackets of an IPv6 address mean something else in a pattern.
     return any(
@@ -193,6 +207,13 @@ def _named(endpoint: Endpoint, patterns: tuple[str, ...]) -> bool:
         for pattern in map(str.lower, patterns)
         for name in names
     )
+
+
+def _ipv6(text: str) -> IPv6Address | None:
+    """The address that it spells, with brackets or without: it has more than one spelling."""
+    with suppress(ValueError):
+        return IPv6Address(text.removeprefix("[").removesuffix("]"))
+    return None
 
 
 def _complaint(url: str) -> str:

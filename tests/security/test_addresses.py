@@ -73,6 +73,8 @@ WRAPPED: dict[str, Callable[[IPv4Address], str]] = {
     "6to4": lambda ip: _ipv6("2002::", ip, shift=80),
     "Teredo, the client": lambda ip: _ipv6("2001:0:808:808::", ip, flip=0xFFFFFFFF),
     "Teredo, the server": lambda ip: _ipv6("2001::", ip, shift=64),
+    "ISATAP": lambda ip: _ipv6("2600::5efe:0:0", ip),
+    "ISATAP, of a public address": lambda ip: _ipv6("2600::200:5efe:0:0", ip),
 }
 
 
@@ -113,7 +115,7 @@ def test_what_is_never_allowed_is_not_in_ipv6(ip: IPv4Address, how: str) -> None
 
 
 @UNHURRIED
-@given(_within("52.0.0.0/8", "8.0.0.0/8"), st.sampled_from(["mapped", "NAT64", "6to4"]))
+@given(_within("52.0.0.0/8", "8.0.0.0/8"), st.sampled_from(["mapped", "NAT64", "6to4", "ISATAP"]))
 def test_what_is_public_is_public_in_ipv6(ip: IPv4Address, how: str) -> None:
     """So the tests above do not pass by refusing all there is."""
     assert kind_of(WRAPPED[how](ip)) == "public"

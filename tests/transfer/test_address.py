@@ -3,13 +3,21 @@ from __future__ import annotations
 import pytest
 
 from plugin_framework.errors import AddressRefusedError, StorageUnreachableError
+from plugin_framework.settings.model import TransferSettings
 from plugin_framework.transfer.address import Guard, kind_of, parse, shown, signed_headers
 
 ALWAYS_REFUSED = [
     "169.254.169.254",
     "fe80::1%eth0",
     "fd00:ec2::254",
+    "fd00:ec2::23",
+    "fd00:ec2:ffff::1",
     "fd20:ce::254",
+    "fd00:42::42",
+    "fd00:c1::a9fe:a9fe",
+    "2600::5efe:a9fe:a9fe",
+    "2600::200:5efe:169.254.169.254",
+    "fe80::5efe:808:808",
     "100.100.100.200",
     "168.63.129.16",
     "::ffff:169.254.169.254",
@@ -45,6 +53,9 @@ LOCAL = [
     "64:ff9b:1:c0a8:1:100::",
     "64:ff9b::a00:1",
     "2002:7f00:1::",
+    "2600::5efe:7f00:1",
+    "2600::200:5efe:10.0.0.1",
+    "fd12::5efe:808:808",
 ]
 
 
@@ -63,6 +74,7 @@ def test_loopback_and_private_addresses_are_local(address: str) -> None:
     [
         "52.95.110.1",
         "2600:1f18::1",
+        "2600:1f18::5efe:808:808",
         "64:ff9b::345f:6e01",
         "64:ff9b:1::345f:6e01",
         "64:ff9b:1:345f:6e:100::",
@@ -109,6 +121,10 @@ def test_loopback_is_refused_in_every_spelling(host: str) -> None:
         "[64:ff9b::169.254.169.254]",
         "[2002:a9fe:a9fe::]",
         "[fd00:ec2::254]",
+        "[fd00:ec2:0::0:23]",
+        "[fd00:42::42]",
+        "[fd00:c1::169.254.169.254]",
+        "[2600::5efe:a9fe:a9fe]",
     ],
 )
 def test_metadata_is_refused_even_where_private_addresses_are_allowed(host: str) -> None:
@@ -126,6 +142,21 @@ def test_a_host_that_is_named_may_be_local(pattern: str) -> None:
 def test_ipv6_literals_can_be_named() -> None:
     guard = Guard(allowed_hosts=("[::1]:9000",))
     assert guard.resolve(guard.check("http://[::1]:9000/x")) == ("::1",)
+
+
+@pytest.mark.parametrize("host", ["[::1]", "[0:0::1]", "[fd00::5]", "[FD00:0::0.0.0.5]"])
+def test_the_setting_names_ipv6_addresses_in_any_spelling(host: str) -> None:
+    allowed = TransferSettings.model_validate({"allowed_hosts": "[::1],FD00::0:5"}).allowed_hosts
+    guard = Guard(allowed_hosts=allowed)
+    assert guard.resolve(guard.check(f"http://{host}/x")) in {("::1",), ("fd00::5",)}
+    for other in ("[fd00::6]", "[::5]", "[fd00::5:1]", "[fd00:::5]"):
+        with pytest.raises(AddressRefusedError, match="allowed hosts"):
+            guard.check(f"http://{other}/x")
+
+
+def test_a_pattern_for_a_port_allows_no_address_that_ends_so() -> None:
+    with pytest.raises(AddressRefusedError, match="allowed hosts"):
+        Guard(allowed_hosts=("*:443", "::443")).check("http://[2600::443]/x")
 
 
 @pytest.mark.parametrize("pattern", ["*", "*:80", "*.*", "?*", "**:8[0-9]"])
