@@ -47,7 +47,7 @@ unit: setup browser tools cluster-tools ## all tests but those that take a clust
 test-cluster: setup cluster-tools ## all tests of many machines
 	$(BIN)/pytest -q --durations 15 tests/engines tests/cluster
 
-test: lint unit ## lint and all tests: what CI runs
+test: lint unit ## lint and unit: what CI runs
 
 bench: setup .bench/.ready ## transfers beside other clients and the limit (BENCH_QUICK=1: 4 minutes)
 	@command -v aria2c >/dev/null && command -v curl >/dev/null && command -v gcc >/dev/null && [ -e /usr/include/openssl/ssl.h ] \

@@ -88,7 +88,10 @@ def built(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 def test_another_build_is_the_same(built: Built, sources: Path, tmp_path: Path) -> None:
-    """Byte for byte, with another folder, user's mask, date of the files and order of sets."""
+    """Byte for byte, with another folder, user's mask, date of the files and order of sets.
+
+    The zlib is the same: another may compress the same content to other bytes.
+    """
     place = tmp_path / "in another folder"
     place.mkdir()
     _checkout(sources, place / "source", umask=0o77, seconds=1_790_000_000)

@@ -111,8 +111,35 @@ def test_nothing_is_published_before_all_that_checks_it() -> None:
         first = {needs} if isinstance(needs, str) else set(needs)
         return first.union(*map(before, first))
 
-    assert before("publish") == {"attest", "rebuild", "pythons", "build"}
+    assert before("publish") == {"attest", "test", "rebuild", "pythons", "build"}
     assert before("announce") == {*before("publish"), "publish"}
+
+
+@pytest.mark.parametrize("file", ["ci", "release"])
+def test_each_runs_the_tests(file: str) -> None:
+    assert JOBS[file, "test"]["steps"][-1]["run"] == "bash .ci/run"
+
+
+def test_what_is_tried_is_what_is_published() -> None:
+    """The artifact, and no wheel that a job built for itself."""
+    steps = JOBS["release", "pythons"]["steps"]
+    got = next(step["with"] for step in steps if "/download-artifact@" in step.get("uses", ""))
+    assert got == {"name": "dist", "path": "dist"}
+    made = [step["run"] for step in steps if "run" in step]
+    assert made == [
+        "make setup PYTHON=python3.11",
+        '.venv/bin/python -m release.pythons dist/*.whl "$VERSION"',
+    ]
+
+
+def test_what_changes_do_not_wait_for_is_run_by_the_week() -> None:
+    """The tests of many machines, which ``make test`` leaves out."""
+    text = (ROOT / ".github/workflows/cluster.yml").read_text(encoding="utf-8")
+    when = yaml.safe_load(text)[True]  # YAML 1.1 reads the key "on" so
+    ((_minute, _hour, day, month, weekday),) = (each["cron"].split() for each in when["schedule"])
+    assert (day, month, weekday.isdigit()) == ("*", "*", True)
+    assert "workflow_dispatch" in when
+    assert _ran("cluster").split() == ["make", "test-cluster"]
 
 
 def test_what_is_attested_is_what_is_published() -> None:
