@@ -135,13 +135,18 @@ def _leases(db: sqlite3.Connection) -> None:
     db.execute("UPDATE queue SET node = 'node', attempt = 2 WHERE subtask_id = 'waits-2'")
 
 
+def create(db: sqlite3.Connection, format_: int) -> None:
+    """Make the tables of a format in an empty database."""
+    for step in MIGRATIONS[:format_]:
+        db.executescript(step)
+
+
 def write(format_: int) -> None:
     """Write the journal of a format, unless it is there."""
     if dump_of(format_).exists():
         return
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
-        for step in MIGRATIONS[:format_]:
-            db.executescript(step)
+        create(db, format_)
         _fill(db, format_)
         (application,) = db.execute("PRAGMA application_id").fetchone()
         lines = [

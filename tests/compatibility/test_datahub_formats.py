@@ -12,6 +12,7 @@ import pytest
 from plugin_framework.emulator.schema import SCHEMA_VERSION
 from plugin_framework.emulator.store import Store
 from tests.cli.calling import call, problem_of
+from tests.compatibility.schemas import schema_of
 
 FORMATS = Path(__file__).parent / "formats"
 LAYOUTS = range(1, SCHEMA_VERSION + 1)
@@ -53,6 +54,16 @@ def test_nothing_is_lost(layout: int, tmp_path: Path) -> None:
         key, name = store.input_of("running")
         assert (name, b"".join(store.read(key))) == ("letters.txt", INPUT)
         assert store.storage_secret == "c0de" * 16
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_old_state_becomes_what_a_new_one_is(layout: int, tmp_path: Path) -> None:
+    """As it is kept, where it has this layout: a change of the tables needs a layout of its own."""
+    database = restore(layout, tmp_path / "old")
+    if layout < SCHEMA_VERSION:
+        Store(tmp_path / "old").close()
+    Store(tmp_path / "new").close()
+    assert schema_of(database) == schema_of(tmp_path / "new" / database.name)
 
 
 def test_a_newer_state_is_refused_in_one_line_and_left_alone(tmp_path: Path) -> None:

@@ -28,9 +28,11 @@ from tests.compatibility.journals import (
     REPORTS,
     TOLD,
     URLS,
+    create,
     dump_of,
     restore,
 )
+from tests.compatibility.schemas import schema_of
 from tests.lifecycle.running import run
 from tests.strict_datahub import StrictDatahub
 
@@ -71,6 +73,20 @@ def test_each_format_has_its_journal() -> None:
     """A new format needs one: ``python -m tests.compatibility.journals`` writes it."""
     assert all(dump_of(one).exists() for one in FORMATS)
     assert list(FORMATS) == list(range(1, SCHEMA_VERSION + 1))
+
+
+def test_what_was_released_of_a_format_is_never_edited(format_: int, tmp_path: Path) -> None:
+    """A migration that has been out has made files; another one is added for what is to change."""
+    restore(format_, tmp_path / "kept" / JOURNAL)
+    with closing(sqlite3.connect(tmp_path / "made", isolation_level=None)) as db:
+        create(db, format_)
+    assert schema_of(tmp_path / "made") == schema_of(tmp_path / "kept" / JOURNAL)
+
+
+@pytest.mark.usefixtures("journal")
+def test_an_old_journal_becomes_what_a_new_one_is(state: Path, tmp_path: Path) -> None:
+    Journal(tmp_path / "new").close()
+    assert schema_of(state / JOURNAL) == schema_of(tmp_path / "new")
 
 
 def test_no_subtask_and_no_report_is_lost(journal: Journal) -> None:
