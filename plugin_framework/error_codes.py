@@ -216,6 +216,10 @@ class Code(StrEnum):
         "DH-615",
         "See why the workers ended: in their logs, and in the kernel's if memory ran out.",
     )
+    STORE_REFUSED = (
+        "DH-616",
+        "Check the user name, the password and the database in DATAHUB_STORE_URL.",
+    )
     UNEXPECTED = (
         "DH-900",
         "Report it to the framework's maintainers, with the log and its traceback.",

@@ -122,13 +122,13 @@ def clusters(
     numbers = count()
     with ExitStack() as made:
 
-        def make(kind: str = "redis", *, url: str = "") -> Cluster:
+        def make(kind: str = "redis", *, url: str = "", store: str = "") -> Cluster:
             return made.enter_context(
                 Cluster(
                     folder / f"cluster-{next(numbers)}",
                     datahub,
                     broker=url or broker.url(next(vhosts)),
-                    store=store_of(kind).new(),
+                    store=store or store_of(kind).new(),
                 )
             )
 

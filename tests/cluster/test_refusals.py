@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.cluster import PLUGINS, Cluster
-from tests.cluster.conftest import MakeCluster
+from tests.cluster.conftest import MakeCluster, StoreOf
 from tests.cluster.processes import Command, Service, until
 from tests.cluster.rabbitmq import PASSWORD, RabbitMQ
 from tests.cluster.relay import Relay
@@ -84,6 +84,14 @@ def test_wrong_credentials(
     service = cluster.service("Work")
     waits(cluster, service, "Work", "DH-602", "password")
     refused(cluster.worker("one", "Work", ready=False), "DH-602", "password")
+
+
+def test_a_store_that_refuses_us(make_cluster: MakeCluster, store_of: StoreOf) -> None:
+    url = store_of("postgres").new()
+    cluster = make_cluster(store=f"{url.rpartition('/')[0]}/nosuch")
+    service = cluster.service("Work")
+    waits(cluster, service, "Work", "DH-616", "nosuch")
+    refused(cluster.worker("one", "Work", ready=False), "DH-616", "nosuch")
 
 
 def test_wrong_vhost(make_cluster: MakeCluster, broker: RabbitMQ) -> None:

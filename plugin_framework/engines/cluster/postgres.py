@@ -32,6 +32,13 @@ SET statement_timeout = '2s';
 SET idle_in_transaction_session_timeout = '2s';
 SET synchronous_commit = on
 """
+# Refusals of a connection, for which psycopg has no SQLSTATE. In another language than English they
+# are told as they are by the server, and count as passing.
+_REFUSED = re.compile(
+    r"FATAL: +(?:.*authentication failed for user|no pg_hba\.conf entry|role .* does not exist"
+    r"|role .* is not permitted to log in|database .* does not exist"
+    r"|permission denied for database).*|fe_sendauth: no password supplied"
+)
 _LOCK = 0x4448504C  # of advisory locks, which have numbers: "DHPL"
 _SCHEMA = """
 CREATE TABLE datahub.version (version INTEGER NOT NULL);
@@ -97,7 +104,8 @@ class PostgresStore(SqlStore):
     """The leases in a database's schema ``datahub``, made where it is missing; a ``LeaseStore``.
 
     Raises:
-        ClusterConfigurationError: the address, or what is in the schema, cannot be used.
+        ClusterConfigurationError: the address, or what is in the schema, cannot be used, or the
+            server refuses the user, the password or the database.
         StoreUnreachableError: the server cannot be reached.
     """
 
@@ -119,7 +127,7 @@ class PostgresStore(SqlStore):
                 code=Code.STORE_UNSUITABLE,
             ) from None
         except psycopg.Error as error:
-            raise _unreachable(error) from None
+            raise _refusal(error) or _unreachable(error) from None
 
     def doubts(self) -> list[str]:
         """See ``LeaseStore.doubts``."""
@@ -257,6 +265,16 @@ def _translated(statement: str) -> bytes:
     clock = "extract(epoch FROM clock_timestamp())::double precision"
     written = whole(statement).replace(":now", clock)
     return re.sub(r"(?<!:):([a-z_0-9]+)", r"%(\1)s", written).encode()
+
+
+def _refusal(error: psycopg.Error) -> ClusterConfigurationError | None:
+    # Of several addresses of a host one may be nobody's: what one that answers says counts.
+    if not (said := _REFUSED.search(str(error))):
+        return None
+    return ClusterConfigurationError(
+        f"the store in PostgreSQL refuses the user, the password or the database ({said[0]})",
+        code=Code.STORE_REFUSED,
+    )
 
 
 def _unreachable(error: psycopg.Error) -> StoreUnreachableError:

@@ -30,6 +30,8 @@ from plugin_framework.journal.uploads import KeptPart, Output
 FORMAT = "1"
 _ANSWER_SECONDS = 2.0
 """How long to wait for a connection, and for an answer."""
+_REFUSALS = (redis.AuthenticationError, redis.exceptions.NoPermissionError)
+_NO_DATABASE = "DB index is out of range"
 _FIRST = Sight(0, 0, "", held=False)
 
 
@@ -37,7 +39,8 @@ class RedisStore:
     """The leases in a server's database, in keys that begin with ``datahub:``; a ``LeaseStore``.
 
     Raises:
-        ClusterConfigurationError: the address, or how the server is configured, cannot be used.
+        ClusterConfigurationError: the address, or how the server is configured, cannot be used,
+            or it refuses the user, the password or the database.
         StoreUnreachableError: the server cannot be reached.
     """
 
@@ -67,7 +70,7 @@ class RedisStore:
             self._refuse_other_formats()
             _refuse_forgetful(self._configuration())
         except redis.RedisError as error:
-            raise _unreachable(error) from None
+            raise _refusal(error) or _unreachable(error) from None
 
     def doubts(self) -> list[str]:
         """See ``LeaseStore.doubts``."""
@@ -277,9 +280,23 @@ def _refuse_forgetful(found: Mapping[str, str]) -> None:
         )
 
 
+def _refusal(error: redis.RedisError) -> ClusterConfigurationError | None:
+    if not (isinstance(error, _REFUSALS) or _NO_DATABASE in str(error)):
+        return None
+    return ClusterConfigurationError(
+        f"the store in Redis refuses the user, the password or the database ({_line(error)})",
+        code=Code.STORE_REFUSED,
+    )
+
+
 def _unreachable(error: redis.RedisError) -> StoreUnreachableError:
-    line = " ".join(str(error).split()) or type(error).__name__
-    return StoreUnreachableError(f"the store in Redis cannot be reached, or refuses ({line})")
+    return StoreUnreachableError(
+        f"the store in Redis cannot be reached, or refuses ({_line(error)})"
+    )
+
+
+def _line(error: redis.RedisError) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _of(lease: Lease) -> tuple[str, int, str]:
