@@ -23,7 +23,9 @@ def alone(folder: Path, option: str, who: str) -> Iterator[None]:
         ConfigurationError: it cannot be written, or ``who`` ("another ...") holds it.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Not by parents=True alone: what it makes on the way is open to others.
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(exist_ok=True, mode=0o700)
         fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigurationError(

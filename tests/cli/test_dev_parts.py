@@ -17,7 +17,7 @@ from plugin_framework.cli.dev.__main__ import settings_of
 from plugin_framework.cli.dev.lines import Keeper, record_of
 from plugin_framework.cli.dev.service import Orders
 from plugin_framework.cli.dev.sources import Sources, Watch
-from plugin_framework.cli.state import kept_ports
+from plugin_framework.cli.state import alone, kept_ports
 from plugin_framework.emulator import Store
 from tests.cli.calling import DEADLINE
 
@@ -217,3 +217,9 @@ def test_of_signals_that_come_close_together_none_goes_unheard() -> None:
                 assert heard == {signal.SIGINT, signal.SIGTERM}
         finally:
             process.kill()
+
+
+def test_folders_that_are_made_are_open_to_nobody_else(tmp_path: Path) -> None:
+    with alone(tmp_path / "state" / "dev", "--state", "another"):
+        modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("state", "state/dev")]
+    assert modes == [0o700, 0o700]
