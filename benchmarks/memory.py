@@ -38,7 +38,7 @@ def measure(size: int) -> tuple[float, float]:
         ) as process:
             peak = watch(process)
             outcome = json.load(process.stdout) if process.stdout else {}
-        if outcome["status"] != 3 or outcome["outputs"][0]["size"] != size:  # noqa: PLR2004
+        if outcome["status"] != 3 or outcome["outputs"][0]["size"] != size:  # noqa: PLR2004 - completed
             raise SystemExit(f"the run failed: {outcome}")
         return peak, time.perf_counter() - began
 

@@ -249,8 +249,7 @@ def main() -> None:
         print(title)
         for row in rows():
             print(f"  {row}")
-    # Not at the top: a model needs no pictures.
-    from benchmarks import scaling_pictures  # noqa: PLC0415
+    from benchmarks import scaling_pictures  # noqa: PLC0415 - a model needs no pictures
 
     scaling_pictures.draw()
 

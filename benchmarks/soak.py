@@ -273,8 +273,8 @@ class Soak:
         """
         if self._now() < self._well_from:
             return
-        # As often as not; what cannot be connected to is storage as well.
-        is_gone = self._rng.random() < 0.5  # noqa: PLR2004
+        # What cannot be connected to is storage as well.
+        is_gone = self._rng.random() < 0.5  # noqa: PLR2004 - as often as not
         seconds = self._rng.uniform(1, GONE_SECONDS if is_gone else self.plan.outage)
         self._well_from = self._now() + seconds + GONE_SECONDS
         if is_gone:

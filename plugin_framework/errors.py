@@ -44,8 +44,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from plugin_framework.error_codes import Code as Code  # noqa: PLC0414 -- had from here, too
-from plugin_framework.error_codes import Problem as Problem  # noqa: PLC0414 -- as Code
+from plugin_framework.error_codes import Code as Code  # noqa: PLC0414 - had from here, too
+from plugin_framework.error_codes import Problem as Problem  # noqa: PLC0414 - as Code
 from plugin_framework.redaction import redacted
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, distributions
 
-from license_expression import (  # type: ignore[import-untyped] # it has no hints
+from license_expression import (  # type: ignore[import-untyped]  # it has no hints
     AND,
     OR,
     ExpressionError,

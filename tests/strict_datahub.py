@@ -75,7 +75,7 @@ How = Literal[
     "proxy",
     "outage",
 ]
-HOWS: Final = frozenset(How.__args__)  # type: ignore[attr-defined] # typeshed hides it
+HOWS: Final = frozenset(How.__args__)  # type: ignore[attr-defined]  # typeshed hides it
 PAGES: Final = {"html": 200, "proxy": 403}
 ENVELOPE_FAULTS: Final = {
     "503": (503, 500),

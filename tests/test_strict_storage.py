@@ -58,7 +58,7 @@ def test_unsigned_headers(hub: StrictDatahub, client: Client, header: str) -> No
 @pytest.mark.parametrize("name", ["key", "secret", "token"])
 def test_credentials_in_an_allowed_header(source: Path, name: str) -> None:
     given = {"key": KEY, "secret": SECRET, "token": TOKEN}
-    with StrictDatahub(input_file=source, **given) as hub:  # type: ignore[arg-type] # mypy joins the keywords
+    with StrictDatahub(input_file=source, **given) as hub:  # type: ignore[arg-type]  # mypy joins the keywords
         client = Client(hub, key=KEY, secret=SECRET)
         client.status(1)
         url = client.download_url()

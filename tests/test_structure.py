@@ -17,6 +17,7 @@ import plugin_framework
 ROOT = Path(plugin_framework.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
 TESTS = sorted(Path(__file__).parent.rglob("*.py"))
+FOLDERS = ("benchmarks", "docs", "example_plugins", "fuzz", "plugin_framework", "release", "tests")
 FILE_LIMIT = 500
 FUNCTION_LIMIT = 60
 
@@ -73,6 +74,21 @@ def test_only_the_settings_read_the_environment() -> None:
         "plugin/command.py",
         "testing/conformance/probe.py",
     }
+
+
+def test_what_is_ignored_has_its_reason_beside_it() -> None:
+    said = re.compile(r"# *(?:noqa|type: *ignore).*")
+    noqa = r"#[ ]noqa: [A-Z0-9]+(?:, [A-Z0-9]+)* - \w.*"
+    ignored = r"#[ ]type: ignore\[[a-z, -]+\]  "
+    reasoned = re.compile(rf"(?:{ignored})?{noqa}|{ignored}# \w.*")
+    bare = [
+        f"{path.relative_to(ROOT.parent)}:{number}: {found[0]}"
+        for folder in FOLDERS
+        for path in sorted((ROOT.parent / folder).rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if (found := said.search(line)) and not reasoned.fullmatch(found[0])
+    ]
+    assert bare == []
 
 
 def test_the_pages_tell_how_imports_point() -> None:

@@ -92,7 +92,7 @@ def draw(
 ) -> None:
     """Draw the columns into ``profile.png`` or ``profile.svg``."""
     # Here, so that a task without a picture does not wait for the import of matplotlib.
-    from example_plugins.profile_picture import draw_profile  # noqa: PLC0415
+    from example_plugins.profile_picture import draw_profile  # noqa: PLC0415 - see above
 
     ctx.checkpoint()
     facts = f"{reader.rows:,} rows, {len(columns):,} columns"

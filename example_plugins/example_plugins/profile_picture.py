@@ -153,7 +153,7 @@ def _number(value: float, _place: int | None = None) -> str:
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
         if size <= abs(value) < size * 1000:
             return f"{value / size:,.4g}{unit}"
-    grouped = 1e4 <= abs(value) < 1e6  # noqa: PLR2004  # years look odd with a comma
+    grouped = 1e4 <= abs(value) < 1e6  # noqa: PLR2004 - years look odd with a comma
     return f"{value:,.0f}" if grouped else f"{value:.4g}"
 
 

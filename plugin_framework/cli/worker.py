@@ -104,11 +104,11 @@ def _work(
     memory: int | None,
 ) -> None:
     # Loaded late: only a worker has Celery.
-    from plugin_framework.engines.celery.worker import work  # noqa: PLC0415
-    from plugin_framework.engines.cluster.node import node_name  # noqa: PLC0415
-    from plugin_framework.engines.cluster.resources import machine_offer  # noqa: PLC0415
-    from plugin_framework.telemetry.exposing import exposed  # noqa: PLC0415
-    from plugin_framework.telemetry.log_facts import LogFacts  # noqa: PLC0415
+    from plugin_framework.engines.celery.worker import work  # noqa: PLC0415 - see above
+    from plugin_framework.engines.cluster.node import node_name  # noqa: PLC0415 - see above
+    from plugin_framework.engines.cluster.resources import machine_offer  # noqa: PLC0415 - see above
+    from plugin_framework.telemetry.exposing import exposed  # noqa: PLC0415 - see above
+    from plugin_framework.telemetry.log_facts import LogFacts  # noqa: PLC0415 - see above
 
     name, facts = node_name(settings.node), LogFacts()
     with own_streams() as (_, stderr):

@@ -117,7 +117,7 @@ class _Crew(BaseExecutor):  # type: ignore[misc]  # APScheduler ships no types
     def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
         def call() -> None:
             # What the call raises is in its events; APScheduler logs it.
-            events = run_job(job, job._jobstore_alias, run_times, self._logger.name)  # noqa: SLF001
+            events = run_job(job, job._jobstore_alias, run_times, self._logger.name)  # noqa: SLF001 - as its own executors do
             self._run_job_success(job.id, events)
 
         with self._mutex:

@@ -202,8 +202,7 @@ class _Running:
         return Dispatcher(self._backlog, self._engines, slots=slots, on_over=self._over)
 
     def _elsewhere(self, commands: queue.SimpleQueue[Entry], name: str) -> Dispatching:
-        # Here, for who runs everything on one machine has no use for it.
-        from plugin_framework.service.remote_dispatcher import remote_dispatcher  # noqa: PLC0415
+        from plugin_framework.service.remote_dispatcher import remote_dispatcher  # noqa: PLC0415 - for many machines alone
 
         return remote_dispatcher(
             self._backlog,

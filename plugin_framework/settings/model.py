@@ -250,7 +250,7 @@ class Settings(BaseSettings):
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- ours reports, theirs raises
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - ours reports, theirs raises
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The order of precedence, highest first."""
         return init_settings, env_settings, dotenv_settings, SecretFiles(settings_cls)

@@ -104,7 +104,7 @@ def _refuse_half_read(secret: SecretStr) -> None:
 
 def _is_host(name: str) -> bool:
     try:  # as name look-ups do it: refuses labels that are empty or too long
-        return 0 < len(name.encode("idna")) < 254  # noqa: PLR2004 -- the longest of names, RFC 1035
+        return 0 < len(name.encode("idna")) < 254  # noqa: PLR2004 - the longest of names, RFC 1035
     except UnicodeError:
         return False
 

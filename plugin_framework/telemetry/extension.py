@@ -40,7 +40,7 @@ def _traces() -> object | None:
         return None
     if _FORKSERVER in sys.modules:  # what is traced there is sent by the supervisor
         return Traces(None)
-    from plugin_framework.telemetry.exporting import Exporting, NoExporterError  # noqa: PLC0415
+    from plugin_framework.telemetry.exporting import Exporting, NoExporterError  # noqa: PLC0415 - an extra
 
     try:
         return Traces(Exporting(names))

@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-import boto3  # type: ignore[import-untyped] # it has no types
+import boto3  # type: ignore[import-untyped]  # it has no types
 import minio
-import oss2  # type: ignore[import-untyped] # it has no types
-import qcloud_cos  # type: ignore[import-untyped] # it has no types
-from botocore.config import Config  # type: ignore[import-untyped] # it has no types
+import oss2  # type: ignore[import-untyped]  # it has no types
+import qcloud_cos  # type: ignore[import-untyped]  # it has no types
+from botocore.config import Config  # type: ignore[import-untyped]  # it has no types
 
 Signer = Callable[[str, str, Mapping[str, str]], str]
 """Makes a URL for a method, a key and query parameters."""

@@ -13,7 +13,7 @@ from threading import Event
 from time import monotonic
 from typing import Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped] # untyped
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # untyped
 
 from tests.dialects.signers import Account, s3_client
 from tests.free_ports import free_ports

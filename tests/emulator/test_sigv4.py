@@ -25,7 +25,7 @@ def reference(secret: str, method: str, url: str) -> str:
     """The signature a presigned URL should have, from AWS's documents, host alone being signed."""
     bare, _, _ = url.partition("&X-Amz-Signature=")
     scheme_and_host, _, query = bare.partition("?")
-    host, path = re.fullmatch(r"https?://([^/]*)(.*)", scheme_and_host).groups()  # type: ignore[union-attr] # a URL
+    host, path = re.fullmatch(r"https?://([^/]*)(.*)", scheme_and_host).groups()  # type: ignore[union-attr]  # a URL
     pairs = sorted(
         f"{quote(name, safe='')}={quote(value, safe='')}"
         for name, value in parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)

@@ -83,7 +83,7 @@ def test_nothing_secret_is_written_anywhere(tmp_path: Path) -> None:
     access: dict[str, Any] = {"key": "plugin-key", "secret": SECRET}
     with StrictDatahub(SUBTASK, input_file=source, **access) as hub:
         for path, how in (("PUT", "503"), ("GET", "reset_after"), ("/api/task/result", "500")):
-            hub.fail_next(path, 1, how)  # type: ignore[arg-type] # a literal above
+            hub.fail_next(path, 1, how)  # type: ignore[arg-type]  # a literal above
         settings = {"api_key": "plugin-key", "api_secret": SECRET, "log_level": "DEBUG"}
         command = start(plugins.Copies, hub, state, **settings)
         hub.wait_for(lambda: hub.heartbeats)

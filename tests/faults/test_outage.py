@@ -86,7 +86,7 @@ def test_a_result_outlasts_ten_minutes_and_arrives_within_one(
         clock = Clock()
         datahub = Datahub(clock, outage)
         monkeypatch.setattr(backoff, "random", random.Random(seed))
-        reporter = Reporter(datahub, journal, "s", task_id=None, clock=clock)  # type: ignore[arg-type]
+        reporter = Reporter(datahub, journal, "s", task_id=None, clock=clock)  # type: ignore[arg-type]  # a Datahub that answers this call alone
         reporter._pending = [report]
         reporter._deliver(report, float("inf"))
         assert datahub.reported_at is not None

@@ -49,7 +49,7 @@ class SteppedClock(datetime):
     def now(cls, tz: tzinfo | None = None) -> Self:
         assert tz is not None
         wall = datetime.now(UTC) - cls.back
-        return tz.fromutc(wall.replace(tzinfo=tz))  # type: ignore[return-value]
+        return tz.fromutc(wall.replace(tzinfo=tz))  # type: ignore[return-value]  # of this class, as its argument
 
 
 @pytest.fixture

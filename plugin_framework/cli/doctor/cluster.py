@@ -75,7 +75,7 @@ class _Cluster:
         """Whether it is there, lets us in, and is new enough."""
         try:
             # Here, for without the extra it cannot be imported, which is told as what follows.
-            from plugin_framework.engines.celery.broker import Broker, version_of  # noqa: PLC0415
+            from plugin_framework.engines.celery.broker import Broker, version_of  # noqa: PLC0415 - see above
 
             broker = Broker(case.settings)
             connection = broker.connect("doctor")
@@ -109,7 +109,7 @@ class _Cluster:
 
     def timeout(self, case: Case) -> Iterator[Told]:
         """Whether the broker leaves a subtask to its worker for as long as it may run."""
-        from plugin_framework.engines.celery import consumer_timeout as limits  # noqa: PLC0415
+        from plugin_framework.engines.celery import consumer_timeout as limits  # noqa: PLC0415 - see broker()
         from plugin_framework.engines.celery.broker import Broker  # noqa: PLC0415 - see broker()
 
         settings = case.settings

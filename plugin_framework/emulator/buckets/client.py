@@ -34,9 +34,9 @@ def connect(address: BucketAddress) -> Any:
     """
     try:
         # An extra, which takes a quarter of a second to load, and has no types.
-        from boto3.session import Session  # type: ignore[import-untyped] # noqa: PLC0415
-        from botocore.config import Config  # type: ignore[import-untyped] # noqa: PLC0415
-        from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped] # noqa: PLC0415
+        from boto3.session import Session  # type: ignore[import-untyped]  # noqa: PLC0415 - see above
+        from botocore.config import Config  # type: ignore[import-untyped]  # noqa: PLC0415 - see above
+        from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  # noqa: PLC0415 - see above
     except ImportError:
         raise ConfigurationError(MISSING, code=Code.BUCKET_UNUSABLE) from None
     for name in _LOGGERS:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from boto3.exceptions import S3UploadFailedError  # type: ignore[import-untyped] # it has no types
-from botocore.exceptions import (  # type: ignore[import-untyped] # it has no types
+from boto3.exceptions import S3UploadFailedError  # type: ignore[import-untyped]  # it has no types
+from botocore.exceptions import (  # type: ignore[import-untyped]  # it has no types
     BotoCoreError,
     ClientError,
     CredentialRetrievalError,

@@ -30,11 +30,11 @@ class App(Celery):
         self._broker = broker
         super().__init__("datahub", set_as_current=False)
 
-    def connection_for_read(self, url: str | None = None, **given: Any) -> Connection:  # noqa: ARG002 -- as it is called
+    def connection_for_read(self, url: str | None = None, **given: Any) -> Connection:  # noqa: ARG002 - as it is called
         """The settings' broker."""
         return super().connection_for_read(self._broker.url, **given)
 
-    def connection_for_write(self, url: str | None = None, **given: Any) -> Connection:  # noqa: ARG002 -- as it is called
+    def connection_for_write(self, url: str | None = None, **given: Any) -> Connection:  # noqa: ARG002 - as it is called
         """The settings' broker."""
         return super().connection_for_write(self._broker.url, **given)
 

@@ -116,7 +116,7 @@ def _told_by_tool(broker: Broker) -> ConsumerTimeout | None:
     if tool is None or not _has_name_server():
         return None
     try:
-        said = subprocess.run(  # noqa: S603 -- what the operator has in PATH
+        said = subprocess.run(  # noqa: S603 - what the operator has in PATH
             [tool, "-q", "--timeout", str(_TOOL_SECONDS), "eval", _QUESTION],
             env=_environment(),
             capture_output=True,

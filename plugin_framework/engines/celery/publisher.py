@@ -170,13 +170,13 @@ class _Confirming:
         self._declared.discard(queue)
         self._returned.add(message.properties["correlation_id"])
 
-    def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 -- as it is called
+    def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - as it is called
         for subtask_id in self._answered(tag, multiple=multiple):
             returned = message_id(subtask_id) in self._returned
             self._returned.discard(message_id(subtask_id))
             self._settle(subtask_id, self._not_kept("has lost the queue") if returned else None)
 
-    def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 -- as it is called
+    def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - as it is called
         for subtask_id in self._answered(tag, multiple=multiple):
             self._settle(subtask_id, self._not_kept("could not keep the message"))
 

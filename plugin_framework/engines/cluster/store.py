@@ -171,10 +171,10 @@ def _kind_of(url: str) -> Callable[[str], LeaseStore]:
     try:
         # Here, for each takes a library that the others do without.
         if extra == "postgres":
-            from plugin_framework.engines.cluster.postgres import PostgresStore  # noqa: PLC0415
+            from plugin_framework.engines.cluster.postgres import PostgresStore  # noqa: PLC0415 - see above
 
             return PostgresStore
-        from plugin_framework.engines.cluster.redis import RedisStore  # noqa: PLC0415
+        from plugin_framework.engines.cluster.redis import RedisStore  # noqa: PLC0415 - see above
     except ImportError:
         raise ClusterConfigurationError(
             "DATAHUB_STORE_URL needs the client of its store: pip install"

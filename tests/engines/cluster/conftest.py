@@ -21,10 +21,10 @@ OpenStore = Callable[[], LeaseStore]
 def opened(url: str) -> LeaseStore:
     """The store at a server's address."""
     if url.startswith("postgresql"):
-        from plugin_framework.engines.cluster.postgres import PostgresStore  # noqa: PLC0415
+        from plugin_framework.engines.cluster.postgres import PostgresStore  # noqa: PLC0415 - its library may be missing
 
         return PostgresStore(url)
-    from plugin_framework.engines.cluster.redis import RedisStore  # noqa: PLC0415
+    from plugin_framework.engines.cluster.redis import RedisStore  # noqa: PLC0415 - its library may be missing
 
     return RedisStore(url)
 

@@ -97,7 +97,7 @@ def test_inputs(run_plugin: Run, tmp_path: Path) -> None:
 
 class Miscounts(DatahubPlugin):
     def process(self, ctx: TaskContext) -> TaskResult:
-        return TaskResult(total_counts="ma" + "ny", failed_counts=-1)  # type: ignore[arg-type]
+        return TaskResult(total_counts="ma" + "ny", failed_counts=-1)  # type: ignore[arg-type]  # which is tried
 
 
 def test_a_result_that_cannot_be_made(run_plugin: Run) -> None:
