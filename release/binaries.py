@@ -48,7 +48,7 @@ def programs(found: Distribution) -> list[str]:
 def _files(found: Distribution) -> Iterator[tuple[PackagePath, Path]]:
     for file in found.files or ():
         path = Path(str(file.locate()))
-        if path.suffix != ".pyc" and path.is_file():
+        if path.is_file():
             yield file, path
 
 

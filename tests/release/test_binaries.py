@@ -33,7 +33,16 @@ def test_each_package_with_extension_modules_has_its_reason() -> None:
     assert {name for name in NAMES if libraries(distribution(name))} == EXTENSIONS.keys()
 
 
-@pytest.mark.parametrize("place", ["made_up/tool", "made_up/tool.so", "../../../bin/tool"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "made_up/tool",
+        "made_up/tool.so",
+        "made_up/tool.pyc",
+        "../../../bin/tool",
+        "../../../bin/a.pyc",
+    ],
+)
 def test_a_compiled_program_is_found(tmp_path: Path, place: str) -> None:
     """Also where it passes for a library: this interpreter's own program is copied there."""
     found = _installed(tmp_path, place)
