@@ -30,6 +30,11 @@ def otlp_protocol() -> str:
     return _first(_PROTOCOLS)
 
 
+def otlp_endpoint() -> str:
+    """Where the collector is; empty where nothing says so."""
+    return _first(_ENDPOINTS)
+
+
 def trace_of_the_environment() -> dict[str, str]:
     """The trace that the process was started in, as W3C's headers."""
     names = ("traceparent", "tracestate")

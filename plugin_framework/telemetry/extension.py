@@ -45,12 +45,12 @@ def _traces() -> object | None:
     try:
         return Traces(Exporting(names))
     except NoExporterError as error:
-        _say(f"nothing is traced: {error}")
+        _say(f"nothing is traced: {error}", error.code)
         return None
 
 
 @cache
-def _say(what: str) -> None:
+def _say(what: str, code: Code = Code.EXTRA_MISSING) -> None:
     """Once, and not in the plugin's process as well."""
     if _FORKSERVER not in sys.modules:
-        log.warning("%s", Problem(what, Code.EXTRA_MISSING))
+        log.warning("%s", Problem(what, code))

@@ -147,8 +147,8 @@ def test_what_is_told_in_vain_changes_nothing(tmp_path: Path) -> None:
             ("otlp", "opentelemetry-exporter-otlp-proto-grpc"),
         ),
         (
-            {"OTEL_TRACES_EXPORTER": "nonsense"},
-            ("nonsense", "opentelemetry-exporter-nonsense"),
+            {"OTEL_TRACES_EXPORTER": "zipkin"},
+            ("zipkin", "opentelemetry-exporter-zipkin"),
         ),
     ],
 )
