@@ -13,7 +13,6 @@ from plugin_framework.cli.dev import dev_command
 from plugin_framework.cli.doctor import doctor_command
 from plugin_framework.cli.emulator import emulator_command
 from plugin_framework.cli.explain import explain_command
-from plugin_framework.cli.hidden import hide
 from plugin_framework.cli.info import info_command, list_command
 from plugin_framework.cli.journal import journal_command
 from plugin_framework.cli.logs import tell
@@ -22,6 +21,7 @@ from plugin_framework.cli.run import Stopped, run_command
 from plugin_framework.cli.serve import serve_command
 from plugin_framework.cli.worker import worker_command
 from plugin_framework.errors import Code, Problem
+from plugin_framework.hidden import hide
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

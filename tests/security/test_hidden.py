@@ -12,7 +12,9 @@ import pytest
 
 from plugin_framework.emulator import Emulator
 from tests.cli.calling import COMMAND, PROJECT, Ended, end_of, environment
+from tests.security.watchful import CANARY, FOUND
 
+WATCHFUL = "tests.security.watchful:Watchful"
 PR_CAPBSET_DROP = 24
 SEEING = {"CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38}
 """What lets a process look into others whatever they say; containers have none of them."""
@@ -35,9 +37,12 @@ def run(folder: Path, *, plugin: str, datahub: Emulator) -> Ended:
         "DATAHUB_API_SECRET": "s3cret",
         "DATAHUB_STATE_DIR": str(folder / "state"),
     }
-    command = [COMMAND, "run", f"tests.security.curious:{plugin}", "--subtask-id", "s"]
+    return command("run", f"tests.security.curious:{plugin}", "--subtask-id", "s", **variables)
+
+
+def command(*arguments: str, **variables: str) -> Ended:
     process = subprocess.Popen(
-        command,
+        [COMMAND, *arguments],
         cwd=PROJECT,
         env=environment(**variables),
         stdout=subprocess.PIPE,
@@ -60,6 +65,34 @@ def test_the_supervisor_cannot_be_read_by_the_plugins_process(tmp_path: Path) ->
     assert set(tried.values()) == {"Permission denied"}, tried
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells processes so")
+@pytest.mark.parametrize(
+    ("arguments", "others"),
+    [
+        (("run", WATCHFUL, "--local", __file__, "--out", "OUT"), {"emulator"}),
+        (("check", WATCHFUL, "--rule", "resume-after-kill"), {"emulator", "attempt"}),
+    ],
+)
+def test_no_process_that_a_command_starts_shows_its_secret(
+    tmp_path: Path, arguments: tuple[str, ...], others: set[str]
+) -> None:
+    found = tmp_path / "found"
+    ended = command(
+        *(str(tmp_path / "out") if each == "OUT" else each for each in arguments),
+        DATAHUB_API_SECRET=CANARY,
+        DATAHUB_STATE_DIR=str(tmp_path / "state"),
+        **{FOUND: str(found)},
+    )
+    assert found.exists(), ended.err
+    seen = found.read_text().splitlines()
+    shown = [line for line in seen if not line.startswith("Permission denied: ")]
+    # The plugin's own can be looked into.
+    assert shown
+    assert {line for line in shown if "isolation.forkserver" not in line} == set()
+    assert {line for line in shown if not line.startswith("no canary: ")} == set()
+    assert {name for name in others if any(name in line for line in seen)} == others
+
+
 def test_without_that_it_could_be_read(tmp_path: Path) -> None:
     """So the test above would notice."""
     program = (
@@ -80,7 +113,7 @@ def test_without_that_it_could_be_read(tmp_path: Path) -> None:
 def test_a_plugins_process_can_be_looked_into(tmp_path: Path) -> None:
     """By a debugger of its user: what is hidden is the supervisor alone."""
     program = (
-        "import subprocess, sys; from plugin_framework.cli.hidden import hide; hide();"
+        "import subprocess, sys; from plugin_framework.hidden import hide; hide();"
         " child = subprocess.run([sys.executable, '-c',"
         " 'import ctypes; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))'], check=True)"
     )

@@ -13,12 +13,12 @@ from pydantic import SecretStr
 
 from plugin_framework.cli.app import exit_code, problem_lines
 from plugin_framework.cli.dev.service import Orders
-from plugin_framework.cli.hidden import hide
 from plugin_framework.cli.info import import_from_here
 from plugin_framework.cli.logs import set_up_logging
 from plugin_framework.cli.serve import end_at_signals
 from plugin_framework.cli.streams import own_streams
 from plugin_framework.errors import DatahubError
+from plugin_framework.hidden import hide
 from plugin_framework.plugin.command import die_with_parent
 from plugin_framework.service.server import serve
 from plugin_framework.settings import Settings
