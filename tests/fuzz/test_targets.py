@@ -59,6 +59,16 @@ def test_nothing_is_found(name: str, tmp_path: Path) -> None:
     assert "DONE" in said
 
 
+def test_an_option_that_libfuzzer_does_not_have_is_refused() -> None:
+    command = [sys.executable, "-m", "fuzz", "ranges", "-max_total_tim=5", "-runs=1"]
+    ended = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=110
+    )
+    assert ended.returncode == 1
+    told = ended.stderr.splitlines()[-1]
+    assert told == "-max_total_tim=5: libFuzzer has no such option; -help=1 lists them"
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_is_kept_is_small_and_named_by_its_hash(name: str) -> None:
     for path in inputs(name):
