@@ -130,6 +130,7 @@ HOSTS = "hosts without port, such as *.example.com,storage.internal"
 BAD = [
     ("METRICS", "9464", FIGURES),
     ("METRICS", "host:99999", FIGURES),
+    ("METRICS", "127.0.0.1:٣٣", FIGURES),
     ("METRICS", "/var/lib/figures.txt", FIGURES),
     ("SUBTASK_ID", "\udcff", UNICODE),
     ("BASE_URL", "datahub.example.com", HTTP),
