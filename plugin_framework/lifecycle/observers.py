@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ FLUSH_SECONDS = 5.0
 
 TOLD = "datahub_told"
 MOST_TOLD = 10_000
-"""Events that may be queued before what a plugin's process tells is left out."""
+MOST_TOLD_BYTES = 16 * 1024 * 1024
+"""Events that may be queued, and bytes of JSON in what plugins tell, before that is left out."""
 
 
 class Observers:
@@ -27,15 +29,27 @@ class Observers:
         self._wanted = {
             name for name in OBSERVER_HOOKS if getattr(self._hooks, name).get_hookimpls()
         }
-        self._events: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[tuple[str, dict[str, Any], int] | None] = (
+            queue.SimpleQueue()
+        )
+        self._told, self._lock = 0, threading.Lock()  # bytes that are queued
         self._thread = threading.Thread(target=self._run, daemon=True, name="observers")
         if self._wanted:
             self._thread.start()
 
     def tell(self, hook: str, **facts: Any) -> None:
         """Queue an event, if anyone wants it."""
-        if hook in self._wanted and (hook != TOLD or self._events.qsize() < MOST_TOLD):
-            self._events.put((hook, facts))
+        if hook not in self._wanted:
+            return
+        size = len(json.dumps(facts["facts"])) if hook == TOLD else 0
+        with self._lock:
+            if size and not self._has_room(size):
+                return
+            self._told += size
+        self._events.put((hook, facts, size))
+
+    def _has_room(self, size: int) -> bool:
+        return self._events.qsize() < MOST_TOLD and self._told + size <= MOST_TOLD_BYTES
 
     def ask(self, hook: str, **facts: Any) -> list[Any]:
         """Call a hook at once, in this thread; returns what each observer returned."""
@@ -50,6 +64,8 @@ class Observers:
 
     def _run(self) -> None:
         while (event := self._events.get()) is not None:
-            hook, facts = event
+            hook, facts, size = event
             getattr(self._hooks, hook)(**facts)
+            with self._lock:
+                self._told -= size
         self._hooks.datahub_closing()

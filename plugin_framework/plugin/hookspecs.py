@@ -90,7 +90,11 @@ class TaskHooks:
 
 
 class ObserverHooks:
-    """Called in the supervisor, in order, on a thread that delays nothing. For extensions."""
+    """Called in the supervisor, in order, on a thread that delays nothing. For extensions.
+
+    ``datahub_attempt_begun`` alone is called at once: where observers lag, a subtask's next attempt
+    may begin before they hear of the end of the last. All else is about the older one until then.
+    """
 
     @hookspec
     def datahub_status_changed(self, subtask_id: str, old: TaskStatus, new: TaskStatus) -> None:
@@ -136,7 +140,10 @@ class ObserverHooks:
 
     @hookspec
     def datahub_told(self, subtask_id: str, kind: str, facts: Mapping[str, Any]) -> None:
-        """The plugin's process has said something to extensions: see ``ctx.tell``."""
+        """The plugin's process has said something to extensions: see ``ctx.tell``.
+
+        Kinds that begin with ``otel:`` are the framework's own.
+        """
 
     @hookspec
     def datahub_transfer_begun(self, subtask_id: str, direction: str, name: str, at: float) -> None:

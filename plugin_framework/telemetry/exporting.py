@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.metadata import entry_points
+from urllib.parse import unquote
 
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 
-from plugin_framework.errors import Code, DatahubError
+from plugin_framework.errors import Code, DatahubError, Problem
 from plugin_framework.protocol.userinfo import is_read_whole
-from plugin_framework.settings.opentelemetry import otlp_endpoint, otlp_protocol
+from plugin_framework.settings.opentelemetry import SECRETS, otlp_endpoint, otlp_protocol
+from plugin_framework.telemetry.cleaning import Cleaned
+
+log: logging.Logger = logging.getLogger("datahub.telemetry")
 
 GROUP = "opentelemetry_traces_exporter"
 SERVICE = "datahub-plugin"
@@ -33,12 +40,14 @@ class Exporting:
     """The provider of this process, and what takes spans that were made elsewhere."""
 
     def __init__(self, names: Sequence[str]) -> None:
+        # What parses the headers of exporters logs those that it cannot use, credentials and all.
+        logging.getLogger("opentelemetry.util.re").addFilter(_without_header)
         self.resource: Resource = _resource()
         # It is flushed when the supervisor closes: to wait for a collector at exit may take long.
         self.provider: TracerProvider = TracerProvider(
             resource=self.resource, shutdown_on_exit=False
         )
-        self._processors = [BatchSpanProcessor(_exporter(name)) for name in names]
+        self._processors = [BatchSpanProcessor(Cleaned(_exporter(name))) for name in names]
         for processor in self._processors:
             self.provider.add_span_processor(processor)
 
@@ -51,6 +60,12 @@ class Exporting:
         """Export what waits."""
         for processor in self._processors:
             processor.force_flush()
+
+
+def _without_header(_: logging.LogRecord) -> bool:
+    what = "OTEL_EXPORTER_OTLP_HEADERS: what is not NAME=VALUE, with commas between, is left out"
+    log.warning("%s", Problem(what, Code.SETTING_WRONG))
+    return False
 
 
 def _resource() -> Resource:
@@ -70,6 +85,7 @@ def _exporter(name: str) -> SpanExporter:
         raise NoExporterError(_missing(name, names[0]))
     point = points[0]
     _refuse_endpoint(point.name)
+    _refuse_headers()
     try:
         exporter: SpanExporter = point.load()()
     except Exception as error:
@@ -93,6 +109,13 @@ def _refuse_endpoint(exporter: str) -> None:
         raise NoExporterError(
             f"OTEL_EXPORTER_OTLP_ENDPOINT: expected {expected}", code=Code.SETTING_WRONG
         )
+
+
+def _refuse_headers() -> None:
+    """Refuse what no header can hold: clients show it in their errors."""
+    for name in sorted(SECRETS):
+        if not re.fullmatch("[ -~]*", unquote(os.environ.get(name, "")).strip()):
+            raise NoExporterError(f"{name}: expected printable ASCII", code=Code.SETTING_WRONG)
 
 
 def _missing(name: str, spelt_out: str) -> str:

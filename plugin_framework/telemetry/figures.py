@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from plugin_framework.errors import JournalError
 from plugin_framework.plugin.hookspecs import hookimpl
 from plugin_framework.protocol.models import TaskStatus
+from plugin_framework.telemetry.attempts import Attempts
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -18,6 +20,15 @@ TRANSFERS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
 LATENESS = (0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0)
 MEMORY = tuple(float(mebibytes * 1024**2) for mebibytes in (32, 64, 128, 256, 512, 1024, 4096))
 """The bounds of the histograms' buckets, in seconds, and of memory in bytes."""
+
+
+@dataclass
+class _Attempt:
+    """Of an attempt the plugin, and its transfers by direction and name: the start, the bytes."""
+
+    plugin: str
+    began: dict[tuple[str, str], float] = field(default_factory=dict)
+    sent: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 class TaskFigures:
@@ -81,9 +92,7 @@ class TaskFigures:
             buckets=TRANSFERS,
         )
         self._begin_at_zero()
-        self._plugins: dict[str, str] = {}
-        self._began: dict[tuple[str, str, str], float] = {}
-        self._sent: dict[tuple[str, str, str], int] = {}
+        self._open = Attempts[_Attempt]()
 
     def _begin_at_zero(self) -> None:
         """What has not happened yet is 0, and not missing, where all labels are known."""
@@ -101,7 +110,7 @@ class TaskFigures:
     @hookimpl
     def datahub_attempt_begun(self, subtask_id: str, plugin: str) -> None:
         """Count it in."""
-        self._plugins[subtask_id] = plugin
+        self._open.begin(subtask_id, _Attempt(plugin))
         self._running.labels(plugin).inc()
 
     @hookimpl
@@ -109,21 +118,19 @@ class TaskFigures:
         self, subtask_id: str, status: TaskStatus, seconds: float, memory: int
     ) -> None:
         """Count it out."""
-        plugin = self._plugins.pop(subtask_id)
+        attempt = self._open.end(subtask_id)
+        if attempt is None:
+            return
+        plugin = attempt.plugin
         self._running.labels(plugin).dec()
         self._attempts.labels(plugin, status.name.lower()).observe(seconds)
         if memory:
             self._memory.labels(plugin).observe(memory)
-        for kept in (self._began, self._sent):
-            # A list, made at once: where several plugins are served, each has its own thread here.
-            for key in list(kept):
-                if key[0] == subtask_id:
-                    del kept[key]
 
     @hookimpl
     def datahub_stalled(self, subtask_id: str) -> None:
         """Count it."""
-        self._stalls.labels(self._plugins.get(subtask_id, "")).inc()
+        self._stalls.labels(self._of(subtask_id).plugin).inc()
 
     @hookimpl
     def datahub_heartbeat(self, late: float, error: str | None) -> None:
@@ -140,15 +147,17 @@ class TaskFigures:
     @hookimpl
     def datahub_transfer_begun(self, subtask_id: str, direction: str, name: str, at: float) -> None:
         """Note when."""
-        self._began[subtask_id, direction, name] = at
-        self._sent[subtask_id, direction, name] = 0
+        attempt = self._of(subtask_id)
+        attempt.began[direction, name] = at
+        attempt.sent[direction, name] = 0
 
     @hookimpl
     def datahub_transfer(self, subtask_id: str, direction: str, name: str, sent: int) -> None:
         """Count the bytes that are new; after a restart of the file, all are."""
-        before = self._sent.get((subtask_id, direction, name), 0)
-        self._sent[subtask_id, direction, name] = sent
-        self._bytes.labels(direction).inc(max(sent - before, 0))
+        if attempt := self._open.of(subtask_id):
+            before = attempt.sent.get((direction, name), 0)
+            attempt.sent[direction, name] = sent
+            self._bytes.labels(direction).inc(max(sent - before, 0))
 
     @hookimpl
     def datahub_transfer_ended(
@@ -162,11 +171,15 @@ class TaskFigures:
         error: str | None,
     ) -> None:
         """Count it, with its parts."""
-        began = self._began.pop((subtask_id, direction, name), at)
+        began = self._of(subtask_id).began.pop((direction, name), at)
         outcome = "failed" if error else "done"
         self._transfers.labels(direction, outcome).observe(max(at - began, 0.0))
         self._parts.labels(direction).inc(parts)
         self._retries.labels(direction).inc(retries)
+
+    def _of(self, subtask_id: str) -> _Attempt:
+        """Outside of one, such as for a late word, what is lost."""
+        return self._open.of(subtask_id) or _Attempt("")
 
 
 class ReportBacklog:

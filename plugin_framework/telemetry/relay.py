@@ -18,7 +18,7 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from plugin_framework.plugin.context import TaskContext
 
-BEGUN, ENDED = "span begun", "span"
+BEGUN, ENDED = "otel:span begun", "otel:span"
 """What is told: of a hook's span both, of the author's own that they have ended."""
 
 SCOPE = "plugin_framework"
@@ -67,26 +67,42 @@ def as_json(span: ReadableSpan) -> dict[str, Any]:
     }
 
 
-def span_of(facts: Mapping[str, Any], resource: Resource) -> ReadableSpan:
-    """The span that ``as_json`` told.
+def span_of(facts: Mapping[str, Any], resource: Resource, **known: Any) -> ReadableSpan:
+    """The span that ``as_json`` told, with what is ``known`` instead.
 
     Raises:
-        KeyError, TypeError, ValueError: it is none.
+        Exception: it is none. Facts come from plugins, and may be anything.
     """
+    facts = {**facts, **known}
+    status = StatusCode[facts["status"]]
+    scope, scope_version = facts["scope"] or ("", None)
     return ReadableSpan(
         name=str(facts["name"]),
         context=_context_of(facts["context"]),
         parent=_context_of(facts["parent"]) if facts["parent"] else None,
         resource=resource,
-        attributes=facts["attributes"],
-        events=[Event(name, given, at) for name, at, given in facts["events"]],
-        links=[Link(_context_of(one), given) for one, given in facts["links"]],
+        attributes=dict(facts["attributes"]),
+        events=[Event(str(name), dict(of), nanoseconds(at)) for name, at, of in facts["events"]],
+        links=[Link(_context_of(one), dict(of)) for one, of in facts["links"]],
         kind=SpanKind[facts["span_kind"]],
-        status=Status(StatusCode[facts["status"]], facts["description"]),
-        start_time=int(facts["start"]),
-        end_time=int(facts["end"]),
-        instrumentation_scope=InstrumentationScope(*facts["scope"]) if facts["scope"] else None,
+        status=Status(status, facts["description"] if status is StatusCode.ERROR else None),
+        start_time=nanoseconds(facts["start"]),
+        end_time=nanoseconds(facts["end"]),
+        instrumentation_scope=InstrumentationScope(
+            str(scope), scope_version and str(scope_version)
+        ),
     )
+
+
+def nanoseconds(given: Any) -> int:
+    """A time since 1970 that can be exported.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not (isinstance(given, int) and 0 <= given < 2**63):
+        raise ValueError("no time")
+    return given
 
 
 def _context_json(context: SpanContext) -> list[Any]:
@@ -96,10 +112,13 @@ def _context_json(context: SpanContext) -> list[Any]:
 
 def _context_of(given: list[Any]) -> SpanContext:
     trace_id, span_id, flags, state = given
-    return SpanContext(
+    context = SpanContext(
         int(trace_id, 16),
         int(span_id, 16),
         is_remote=False,
-        trace_flags=TraceFlags(flags),
+        trace_flags=TraceFlags(int(flags) & 0xFF),
         trace_state=TraceState.from_header([state]),
     )
+    if not context.is_valid:
+        raise ValueError("no span's context")
+    return context

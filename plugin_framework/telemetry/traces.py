@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,8 +22,14 @@ from plugin_framework.plugin.context import TaskContext
 from plugin_framework.plugin.hookspecs import hookimpl
 from plugin_framework.protocol.models import TaskStatus
 from plugin_framework.settings.opentelemetry import trace_of_the_environment
+from plugin_framework.telemetry.attempts import Attempts
 from plugin_framework.telemetry.exporting import Exporting
 from plugin_framework.telemetry.relay import BEGUN, ENDED, SCOPE, Relay, span_of
+
+log: logging.Logger = logging.getLogger("datahub.telemetry")
+
+MOST_HOOKS = 64
+"""Spans of hooks that may be open at once; what more of them are told is left out."""
 
 _W3C = TraceContextTextMapPropagator()
 
@@ -37,14 +44,15 @@ class _Task:
 
     span: Span
     begun: dict[object, Span] = field(default_factory=dict)
-    hooks: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    hooks: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    told_nonsense: bool = False
 
 
 class Traces:
     """The extension. With ``exporting`` it observes; its wrappers work in either process."""
 
     def __init__(self, exporting: Exporting | None) -> None:
-        self._tasks: dict[str, _Task] = {}
+        self._tasks = Attempts[_Task]()
         if exporting is not None:
             self._exporting = exporting
             self._tracer = exporting.provider.get_tracer(SCOPE)
@@ -66,16 +74,16 @@ class Traces:
                 "datahub.attempt": attempt,
             },
         )
-        self._tasks[subtask_id] = _Task(span)
+        self._tasks.begin(subtask_id, _Task(span))
         return _carrier(span)
 
     @hookimpl
     def datahub_attempt_ended(self, subtask_id: str, status: TaskStatus, error: str | None) -> None:
         """End its span, and those below it that a crash or a stop left open."""
-        task = self._tasks.pop(subtask_id, None) or _Task(trace.INVALID_SPAN)
+        task = self._tasks.end(subtask_id) or _Task(trace.INVALID_SPAN)
         for facts in task.hooks.values():
             ended = {"end": time.time_ns(), "status": "ERROR", "description": "cut short"}
-            self._exporting.take(span_of({**facts, **ended}, self._exporting.resource))
+            self._exporting.take(span_of(facts, self._exporting.resource, **ended))
         for span in task.begun.values():
             _end(span, "cut short")
         task.span.set_attribute("datahub.status", status.name.lower())
@@ -84,11 +92,24 @@ class Traces:
     @hookimpl
     def datahub_told(self, subtask_id: str, kind: str, facts: Mapping[str, Any]) -> None:
         """Take a span of the plugin's process."""
-        if kind == BEGUN:
-            self._of(subtask_id).hooks[facts["context"][1]] = facts
-        elif kind == ENDED:
-            self._of(subtask_id).hooks.pop(facts["context"][1], None)
-            self._exporting.take(span_of(facts, self._exporting.resource))
+        if kind not in {BEGUN, ENDED}:
+            return
+        task = self._of(subtask_id)
+        known = {"end": time.time_ns()} if kind == BEGUN else {}
+        try:
+            span = span_of(facts, self._exporting.resource, **known)
+        except Exception as error:  # noqa: BLE001 - a plugin may tell anything
+            if not task.told_nonsense:
+                what = "its plugin tells of a span that is none"
+                log.warning("subtask %s: %s: %s", subtask_id, what, type(error).__name__)
+            task.told_nonsense = True
+            return
+        own = span.context.span_id
+        if kind == ENDED:
+            task.hooks.pop(own, None)
+            self._exporting.take(span)
+        elif len(task.hooks) < MOST_HOOKS:
+            task.hooks[own] = facts
 
     @hookimpl
     def datahub_transfer_begun(self, subtask_id: str, direction: str, name: str, at: float) -> None:
@@ -152,7 +173,7 @@ class Traces:
 
     def _of(self, subtask_id: str) -> _Task:
         """What is open of its attempt; outside of one, such as for a late word, what is lost."""
-        return self._tasks.get(subtask_id) or _Task(trace.INVALID_SPAN)
+        return self._tasks.of(subtask_id) or _Task(trace.INVALID_SPAN)
 
     def _child(self, task: _Task, name: str, at: float, about: Mapping[str, str]) -> Span:
         if task.span is trace.INVALID_SPAN:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from contextlib import suppress
 from typing import Any
 
 from opentelemetry import trace
 
 from plugin_framework import DatahubPlugin, PluginConfig, TaskContext
+from plugin_framework.telemetry.relay import BEGUN, ENDED
 
 SECRET = "canary-8e2f"
 
@@ -61,8 +63,11 @@ class Floods(DatahubPlugin):
 
     def process(self, ctx: TaskContext) -> dict[str, Any]:
         for _ in range(2_000):
-            ctx.tell("span", context="nonsense")
-        ctx.tell("span begun", nothing=None)
+            ctx.tell(ENDED, context="nonsense")
+        ctx.tell(BEGUN, nothing=None)
+        ctx.tell(BEGUN, context=[[], []])
+        ctx.tell(BEGUN, context=["0" * 32, "x", 1, ""])
+        ctx.tell("span", word="the author's")
         ctx.tell("another", kind="no conflict")
         for number in range(100):
             span = trace.get_tracer("flood").start_span("large")
@@ -70,6 +75,43 @@ class Floods(DatahubPlugin):
             span.set_attribute("number", number)
             span.end()
         return {"done": True}
+
+
+class Forges(DatahubPlugin):
+    """Tells of spans that nothing made."""
+
+    def process(self, ctx: TaskContext) -> None:
+        facts: dict[str, Any] = {
+            "name": "forged",
+            "context": ["1" * 32, "2" * 16, 1, ""],
+            "parent": None,
+            "span_kind": "INTERNAL",
+            "start": 1,
+            "end": 2,
+            "status": "UNSET",
+            "description": None,
+            "attributes": {"deep": {"none": None}, "large": 10**30},
+            "events": [],
+            "links": [],
+            "scope": None,
+        }
+        ctx.tell(ENDED, **{**facts, "name": "late", "start": 10**30, "end": 10**30})
+        ctx.tell(ENDED, **facts)
+        for number in range(1, 200):
+            own = ["1" * 32, f"{number:016x}", 1, ""]
+            ctx.tell(BEGUN, **{**facts, "name": "begun", "context": own})
+
+
+class Leaks(DatahubPlugin):
+    """Leaves a span of its own by an error that says too much."""
+
+    def process(self, ctx: TaskContext) -> None:
+        url = f"https://store.example/o?X-Amz-Signature={SECRET}"
+        with (
+            suppress(ValueError),
+            trace.get_tracer("leaking").start_as_current_span("own", attributes={url: [url]}),
+        ):
+            raise ValueError(f"403 for url: {url}")
 
 
 class WaitConfig(PluginConfig):

@@ -3,9 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -14,7 +12,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from plugin_framework import TaskStatus
 from plugin_framework.errors import ConfigurationError, JournalError
 from plugin_framework.journal.journal import Journal
-from plugin_framework.lifecycle.observers import Observers
 from plugin_framework.telemetry.exposing import exposed
 from plugin_framework.telemetry.figures import ReportBacklog, TaskFigures
 from plugin_framework.telemetry.log_facts import LogFacts
@@ -70,7 +67,7 @@ def test_a_task_is_counted(datahub: LocalDatahub) -> None:
 def test_nothing_is_kept_of_a_task_that_is_over(datahub: LocalDatahub) -> None:
     figures, facts = TaskFigures(CollectorRegistry()), LogFacts()
     datahub.run(Moves, input=b"0123456789", extensions=[figures, facts])
-    assert [figures._plugins, figures._began, figures._sent, facts.by_subtask] == [{}, {}, {}, {}]
+    assert (figures._open._open, facts._open, facts.by_subtask) == ({}, {}, {})
 
 
 def test_the_backlog_is_what_the_journal_has(tmp_path: Path) -> None:
@@ -165,27 +162,3 @@ def test_where_nothing_is_asked_for_no_library_is_loaded(tmp_path: Path) -> None
         [sys.executable, "main.py"], cwd=tmp_path, check=True, capture_output=True, text=True
     )
     assert ended.stdout.strip() == '[[], {"found": []}]'
-
-
-def test_a_flood_of_what_is_told_is_cut_short() -> None:
-    """A slow observer must not have the supervisor's memory grow without end."""
-    import threading  # noqa: PLC0415 - beside its one use
-
-    from plugin_framework import hookimpl  # noqa: PLC0415 - beside its one use
-    from plugin_framework.lifecycle.observers import MOST_TOLD  # noqa: PLC0415
-
-    going = threading.Event()
-    told: list[Mapping[str, Any]] = []
-
-    class Slow:
-        @hookimpl
-        def datahub_told(self, facts: Mapping[str, Any]) -> None:
-            going.wait(60)
-            told.append(facts)
-
-    observers = Observers({"slow": Slow()})
-    for number in range(MOST_TOLD + 500):
-        observers.tell("datahub_told", subtask_id="s", kind="k", facts={"n": number})
-    going.set()
-    observers.close()
-    assert MOST_TOLD <= len(told) <= MOST_TOLD + 1

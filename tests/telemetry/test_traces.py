@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from plugin_framework.telemetry.cleaning import Cleaned
+from plugin_framework.telemetry.traces import MOST_HOOKS
 from tests.telemetry.plugins import SECRET
 from tests.telemetry.spans import Spans, identity, run_here
 
@@ -137,6 +143,89 @@ def test_what_is_told_in_vain_changes_nothing(tmp_path: Path) -> None:
     assert spans.ended.outcome["result"] == {"done": True}
     assert spans.one("subtask Floods")["attributes"]["datahub.status"] == "completed"
     assert "large" not in {span["name"] for span in spans.all}
+    what = "subtask local: its plugin tells of a span that is none"
+    assert [line for line, _ in _told(spans) if line.startswith(what)] == [f"{what}: KeyError"]
+
+
+def test_forged_spans_are_few_and_cost_no_other(tmp_path: Path) -> None:
+    spans = run_here("Forges", tmp_path)
+    assert spans.one("subtask Forges")["attributes"]["datahub.status"] == "completed"
+    assert spans.one("hook process")["status"]["status_code"] == "UNSET"
+    assert spans.one("forged")["attributes"] == {
+        "deep": {"none": "None"},
+        "large": str(10**30),
+    }
+    names = [span["name"] for span in spans.all]
+    assert "late" not in names
+    assert 0 < names.count("begun") <= MOST_HOOKS
+
+
+@pytest.mark.parametrize("isolation", ["process", "thread"])
+def test_an_authors_span_loses_the_queries_of_urls(isolation: str, tmp_path: Path) -> None:
+    run_here("Leaks", tmp_path, **_to_file(tmp_path), DATAHUB_ISOLATION=isolation)
+    (own,) = [span for span in _in_file(tmp_path) if span["name"] == "own"]
+    told = own["events"][0]["attributes"]
+    assert told["exception.message"] == "403 for url: https://store.example/o?..."
+    assert "Traceback" in told["exception.stacktrace"]
+    assert own["attributes"] == {"https://store.example/o?...": ["https://store.example/o?..."]}
+    assert SECRET not in str(own)
+
+
+def test_what_is_exported_holds_no_credential_and_breaks_no_encoder() -> None:
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("any")
+    name = f"o/a?Signature={SECRET}"
+    given = tracer.start_span("good", attributes={"datahub.transfer.name": name, "bad": "\ud800"})
+    given.end()
+    beyond = tracer.start_span("beyond", start_time=10**30)
+    beyond.end()
+    exported = InMemorySpanExporter()
+    assert isinstance(given, ReadableSpan)
+    assert isinstance(beyond, ReadableSpan)
+    Cleaned(exported).export([beyond, given])
+    (span,) = exported.get_finished_spans()
+    assert span.attributes == {"datahub.transfer.name": "o/a?...", "bad": "?"}
+
+
+def test_no_value_of_a_header_for_the_collector_is_logged(tmp_path: Path) -> None:
+    headers = f"Authorization Bearer {SECRET},a=b"
+    spans = run_here("Looks", tmp_path, **_to_file(tmp_path), OTEL_EXPORTER_OTLP_HEADERS=headers)
+    assert "subtask Looks" in {span["name"] for span in _in_file(tmp_path)}
+    what = "OTEL_EXPORTER_OTLP_HEADERS: what is not NAME=VALUE, with commas between, is left out"
+    assert _told(spans) == [(what, "DH-102")]
+    assert SECRET not in spans.ended.err
+
+
+@pytest.mark.parametrize("broken", ["%0A", "%E2%82%AC"])
+def test_a_header_that_cannot_be_sent_is_one_line(broken: str, tmp_path: Path) -> None:
+    headers = f"authorization={SECRET}{broken}{SECRET}"
+    spans = run_here("Looks", tmp_path, **_to_file(tmp_path), OTEL_EXPORTER_OTLP_HEADERS=headers)
+    assert spans.ended.code == 0
+    what = "nothing is traced: OTEL_EXPORTER_OTLP_HEADERS: expected printable ASCII"
+    assert _told(spans) == [(what, "DH-102")]
+    assert SECRET not in spans.ended.err
+
+
+def _to_file(folder: Path) -> dict[str, str]:
+    """An exporter that reads its headers as those of OTLP do, and that no log line passes by."""
+    about = folder / "exporter" / "files-1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: files\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[opentelemetry_traces_exporter]\nfiles = files:made\n")
+    (folder / "exporter" / "files.py").write_text(
+        "import os\n"
+        "from opentelemetry.sdk.trace.export import ConsoleSpanExporter\n"
+        "from opentelemetry.util.re import parse_env_headers\n"
+        "def made():\n"
+        "    parse_env_headers(os.environ.get('OTEL_EXPORTER_OTLP_HEADERS', ''), liberal=True)\n"
+        "    line = lambda span: span.to_json(indent=None) + '\\n'\n"
+        "    return ConsoleSpanExporter(out=open('exported', 'w'), formatter=line)\n"
+    )
+    path = os.pathsep.join(filter(None, (str(folder / "exporter"), os.environ.get("PYTHONPATH"))))
+    return {"PYTHONPATH": path, "OTEL_TRACES_EXPORTER": "files"}
+
+
+def _in_file(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "exported").read_text().splitlines()]
 
 
 @pytest.mark.parametrize(
