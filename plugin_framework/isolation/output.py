@@ -14,7 +14,8 @@ from plugin_framework.isolation.session import LINE_LIMIT
 NAME_LIMIT = 256
 """Characters of a logger's name that are kept."""
 
-_WORD = re.compile(rb"[^\s]+")
+_SPACES = (b" ", b"\t", b"\r", b"\v", b"\f")
+_WORD = re.compile(rb"\A\S+")
 _LEFT_OUT = f" ... (the rest of a word of more than {LINE_LIMIT} bytes is left out)".encode()
 
 
@@ -70,13 +71,15 @@ def _pieces(pipe: IO[bytes]) -> Iterator[bytes]:
     while line := pipe.readline(LINE_LIMIT):
         goes_on = len(line) == LINE_LIMIT and not line.endswith(b"\n")
         if skips:
-            line = _WORD.sub(b"", line, 1) if _WORD.match(line) else line
+            line = _WORD.sub(b"", line, count=1)
             skips = not line
         piece, rest = rest + line, b""
         if goes_on:
-            words = piece.rsplit(maxsplit=1)
+            end = 1 + max(piece.rfind(space) for space in _SPACES)
+            piece, rest = piece[:end], piece[end:]
         if len(rest) >= LINE_LIMIT:
-            piece += rest[: rest.rfind(b"://")] + _LEFT_OUT
+            before, found, word = rest.rpartition(b"://")
+            piece += (before if found else word) + _LEFT_OUT
             rest, skips = b"", True
         yield piece
     yield rest
