@@ -29,6 +29,7 @@ from plugin_framework.protocol.transport import (
     Attempt,
     DeadlineTransport,
     chosen_proxy,
+    lacks_tls,
     limited_to,
     trust,
 )
@@ -188,7 +189,8 @@ class Caller:
                 f"{call}: the TLS certificate is not trusted ({attempt.distrust})"
             )
         if isinstance(error, _NOT_SENT):
-            return ConnectionFailedError(f"{call}: no connection ({error})")
+            hint = "; no TLS is spoken there: http:// instead?" if lacks_tls(error) else ""
+            return ConnectionFailedError(f"{call}: no connection ({error}{hint})")
         if isinstance(error, httpx.TimeoutException):
             message = f"{call}: no whole answer in time"
         elif isinstance(error, httpx.NetworkError) or attempt.peer_closed:

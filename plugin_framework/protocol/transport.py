@@ -180,6 +180,11 @@ def _pool(settings: dict[str, Any], proxy: httpx.Proxy | None) -> httpcore.Conne
     )
 
 
+def lacks_tls(error: Exception) -> bool:
+    """Whether who answered a TLS handshake speaks something else, plain text most likely."""
+    return any(each in str(error) for each in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"))
+
+
 def chosen_proxy(proxy: str | None, url: httpx.URL) -> httpx.Proxy | None:
     """The proxy to reach ``url`` by: none, the environment's (``"env"``), or the one named.
 

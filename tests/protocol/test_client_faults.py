@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -93,6 +94,25 @@ def test_down_then_up_within_patience(caplog: pytest.LogCaptureFixture) -> None:
         client.post("/x", RESULT, patience=20)
         assert len(server.requests) == 1
     assert "trying again in" in caplog.text
+
+
+class PlainText(socketserver.BaseRequestHandler):
+    """What a web server says to the start of a TLS handshake."""
+
+    def handle(self) -> None:
+        self.request.recv(65536)
+        self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+def test_https_to_a_port_without_tls_is_told() -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), PlainText) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        url = f"https://127.0.0.1:{server.server_address[1]}"
+        hint = r"no TLS is spoken there: http:// instead\?"
+        with DatahubClient(url) as client, pytest.raises(ConnectionFailedError, match=hint):
+            client.post("/x", RESULT, patience=0)
+        thread.join()
 
 
 def test_a_name_that_does_not_resolve() -> None:

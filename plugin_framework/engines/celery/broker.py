@@ -26,6 +26,7 @@ from plugin_framework.errors import (
     ClusterError,
     Code,
 )
+from plugin_framework.protocol.transport import lacks_tls
 from plugin_framework.settings import Settings
 
 LEAST = (3, 10)
@@ -144,8 +145,9 @@ class Broker:
             return BrokerUnavailableError(
                 f"the broker at {self.address} has closed the connection: {_said(error)}"
             )
+        hint = "; no TLS is spoken there: amqp:// instead?" if lacks_tls(error) else ""
         return BrokerUnavailableError(
-            f"the broker at {self.address} cannot be reached: {_said(error)}",
+            f"the broker at {self.address} cannot be reached: {_said(error)}{hint}",
             code=_certificate(error),
         )
 

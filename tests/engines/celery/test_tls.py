@@ -13,9 +13,11 @@ import pytest
 import trustme
 
 from plugin_framework.engines.celery.app import make_app
+from plugin_framework.engines.celery.broker import Broker
 from plugin_framework.engines.celery.engine import CeleryEngine
 from plugin_framework.engines.cluster.resources import Needs
 from plugin_framework.engines.remote import Handed
+from plugin_framework.errors import BrokerUnavailableError
 from plugin_framework.settings import Settings
 from tests.cluster.rabbitmq import RabbitMQ
 from tests.engines.celery.conftest import settings_for
@@ -49,6 +51,12 @@ def test_a_worker_connects_by_tls(secured: Settings) -> None:
         connection.connect()
         assert isinstance(connection.connection.sock, ssl.SSLSocket)
         assert connection.connection.server_properties["product"] == "RabbitMQ"
+
+
+def test_a_port_without_tls_is_told(rabbitmq: RabbitMQ) -> None:
+    broker = Broker(settings_for(rabbitmq.url().replace("amqp:", "amqps:")))
+    with pytest.raises(BrokerUnavailableError, match=r"no TLS is spoken there: amqp:// instead\?"):
+        broker.connect("test")
 
 
 @contextmanager
