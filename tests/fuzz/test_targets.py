@@ -103,6 +103,13 @@ def _takes_any_key(
     )
 
 
+def _takes_the_first(headers: Any) -> list[bytes]:
+    given = {name.lower(): value for name, value in reversed(list(headers))}
+    if missing := set(signatures._SIGNED_BY) - given.keys():
+        raise signatures.NotSignedError(f"{missing} must be given")
+    return [given[name] for name in signatures._SIGNED_BY]
+
+
 COMPARES_HALF = SimpleNamespace(new=hmac.new, compare_digest=lambda one, two: one[:32] == two[:32])
 
 
@@ -117,6 +124,7 @@ SABOTAGE: list[tuple[str, object, str, Any]] = [
     ("signing", signing, "signature_headers", lambda *_: {"D-SIGNATURE": ""}),
     ("signing", Inbound, "check_headers", _takes_any_key),
     ("signing", signatures, "hmac", COMPARES_HALF),
+    ("signing", signatures, "_only", _takes_the_first),
     ("answers", answers, "data_of", _succeeds),
     ("answers", answers, "retry_after", lambda *_: 301.0),
     ("answers", answers, "parts_for", _refuses_whole_parts),
