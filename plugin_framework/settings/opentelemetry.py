@@ -1,6 +1,8 @@
 """OpenTelemetry's own variables, as far as they say whether there is anything to set up."""
 
 import os
+import re
+from urllib.parse import unquote
 
 SECRETS = frozenset(
     f"OTEL_EXPORTER_OTLP_{signal}HEADERS" for signal in ("", "TRACES_", "METRICS_", "LOGS_")
@@ -33,6 +35,12 @@ def otlp_protocol() -> str:
 def otlp_endpoint() -> str:
     """Where the collector is; empty where nothing says so."""
     return _first(_ENDPOINTS)
+
+
+def unusable_headers() -> list[str]:
+    """The variables of headers that have, decoded, what no header can hold."""
+    given = ((name, unquote(os.environ.get(name, "")).strip()) for name in sorted(SECRETS))
+    return [name for name, text in given if not re.fullmatch("[ -~]*", text)]
 
 
 def trace_of_the_environment() -> dict[str, str]:

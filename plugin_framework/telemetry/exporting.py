@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.metadata import entry_points
-from urllib.parse import unquote
 
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -16,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExport
 
 from plugin_framework.errors import Code, DatahubError, Problem
 from plugin_framework.protocol.userinfo import is_read_whole
-from plugin_framework.settings.opentelemetry import SECRETS, otlp_endpoint, otlp_protocol
+from plugin_framework.settings.opentelemetry import otlp_endpoint, otlp_protocol, unusable_headers
 from plugin_framework.telemetry.cleaning import Cleaned
 
 log: logging.Logger = logging.getLogger("datahub.telemetry")
@@ -113,9 +110,8 @@ def _refuse_endpoint(exporter: str) -> None:
 
 def _refuse_headers() -> None:
     """Refuse what no header can hold: clients show it in their errors."""
-    for name in sorted(SECRETS):
-        if not re.fullmatch("[ -~]*", unquote(os.environ.get(name, "")).strip()):
-            raise NoExporterError(f"{name}: expected printable ASCII", code=Code.SETTING_WRONG)
+    for name in unusable_headers():
+        raise NoExporterError(f"{name}: expected printable ASCII", code=Code.SETTING_WRONG)
 
 
 def _missing(name: str, spelt_out: str) -> str:
