@@ -12,6 +12,7 @@ from plugin_framework.errors import DatahubError, RetryableError
 from plugin_framework.journal.journal import Report
 from plugin_framework.lifecycle.supervisor import Notes, Observer
 from plugin_framework.protocol.models import TaskStatus
+from plugin_framework.redaction import redacted
 from plugin_framework.transfer.parallel import Tally
 
 log: logging.Logger = logging.getLogger("datahub.runner")
@@ -98,7 +99,7 @@ class Chronicle:
     @contextmanager
     def transfer(self, direction: str, name: str) -> Iterator[Tally]:
         """Around a transfer, which is to count its parts."""
-        file = {"direction": direction, "name": name}
+        file = {"direction": direction, "name": redacted(name)}
         self.tell("datahub_transfer_begun", **file, at=time.time())
         tally, error = Tally(), None
         try:
@@ -114,6 +115,7 @@ class Chronicle:
         """So many bytes of a file are through."""
         began = self._transfers.setdefault((direction, name), time.monotonic())
         done = (direction, name, total)
+        name = redacted(name)  # Datahub may have made it of a URL
         if sent == total and done not in self._transferred_whole:  # it may be told twice
             self._transferred_whole.add(done)
             seconds = round(time.monotonic() - began, 3)

@@ -59,10 +59,12 @@ def make_work_dir(state_dir: Path, subtask_id: str) -> bool:
     Raises:
         JournalError: the state folder cannot be written.
     """
+    path = work_dir_of(state_dir, subtask_id)
     try:
-        work_dir_of(state_dir, subtask_id).mkdir(parents=True, mode=0o700)
-    except FileExistsError:
-        return False
+        if path.is_dir():
+            return False
+        _make_private(path.parent)
+        path.mkdir(mode=0o700)
     except OSError as error:
         raise JournalError(_advice(state_dir, error)) from None
     return True
@@ -96,7 +98,8 @@ def make_same_work_dir(
             return found.id, False
         remove_work_dir(state_dir, place)
         made = Mark(uuid.uuid4().hex, place, subtask_id)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_private(path.parent)
+        path.touch(0o600)
         path.write_text(json.dumps(asdict(made)), encoding="ascii")
         make_work_dir(state_dir, place)
     except OSError as error:
@@ -115,6 +118,12 @@ def marks(state_dir: Path) -> list[Mark]:
     except OSError as error:
         raise JournalError(_advice(state_dir, error)) from None
     return [mark for mark in found if mark is not None]
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder of the state folder, and that one: ``parents`` would be for all to read."""
+    for each in (folder.parent, folder):
+        each.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def _mark(path: Path) -> Mark | None:
@@ -138,7 +147,7 @@ def subtask_lock(state_dir: Path, subtask_id: str, *, to_run: bool = True) -> It
     """
     path = lock_file_of(state_dir, subtask_id)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_private(path.parent)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise JournalError(_advice(state_dir, error)) from None

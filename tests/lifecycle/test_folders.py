@@ -12,6 +12,7 @@ from plugin_framework.errors import JournalError, TaskLockedError
 from plugin_framework.lifecycle.folders import (
     folder_name,
     lock_file_of,
+    make_same_work_dir,
     make_work_dir,
     safe_file_name,
     subtask_lock,
@@ -96,3 +97,12 @@ def test_a_state_folder_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> N
         make_work_dir(blocked, "a")
     with pytest.raises(JournalError, match="DATAHUB_STATE_DIR"), subtask_lock(blocked, "a"):
         pass
+
+
+def test_all_that_is_made_is_for_its_owner_alone(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    make_same_work_dir(state, "a", None, place="a")
+    with subtask_lock(state, "a"):
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (state, *state.rglob("*"))}
+    assert {name for name, mode in modes.items() if mode & 0o077} == set()
+    assert len(modes) == 6

@@ -204,6 +204,18 @@ def test_what_is_no_plain_url_is_refused_without_showing_its_query(url: str, why
     assert "SECRET" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "place", ["u:a/SECRET@h/", "u:SECRET?x@h/", "u:SECRET#x@h/", "u:SECRET/x/y@h"]
+)
+def test_of_a_password_that_is_not_encoded_nothing_is_shown(place: str) -> None:
+    assert shown(f"https://{place}") == "https://..."
+
+
+@pytest.mark.parametrize("place", ["h:9/a?b=c@d", "[::1]/a?b=@", "[::1]:9/a?b=@", "h/a:b?c=@"])
+def test_a_host_is_shown_whatever_the_query_is(place: str) -> None:
+    assert shown(f"https://{place}") == f"https://{place.partition('?')[0]}"
+
+
 def test_a_url_is_shown_without_its_query() -> None:
     assert shown("https://h:1/a/../b?X-Amz-Signature=SECRET") == "https://h:1/a/../b"
     assert "SECRET" not in repr(parse("https://h/a?SECRET"))
