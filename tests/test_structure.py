@@ -69,9 +69,11 @@ def test_only_the_settings_read_the_environment() -> None:
         "cli/dev/service.py",
         "cli/doctor/reading.py",
         "cli/serve.py",
+        "emulator/server.py",
         "engines/celery/consumer_timeout.py",
         "isolation/remote_forkserver.py",
         "plugin/command.py",
+        "testing/conformance/attempt.py",
         "testing/conformance/probe.py",
     }
 
