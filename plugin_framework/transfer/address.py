@@ -23,7 +23,8 @@ _URL = re.compile(
     r"(?P<target>(?:[/?][!\"$-~]*)?)",
     re.IGNORECASE,
 )
-_NO_PORT = re.compile(r"//(?!\[)[^/@]*:(?![0-9]*(?:/|$))[^/@]*(?:/.*)?$", re.DOTALL)
+_USER = re.compile(r"(?:^|(?<=/))[^/]*@")
+_NO_PORT = re.compile(r"//(?!\[)[^/]*:(?![0-9]*(?:/|$))")
 _NAMING = re.compile(r"\[|[^:]*[a-z0-9]", re.IGNORECASE)
 _SIGNED_HEADERS = frozenset(
     {"x-amz-signedheaders", "x-goog-signedheaders", "x-oss-additional-headers", "q-header-list"}
@@ -68,9 +69,12 @@ class Endpoint:
 def shown(url: str) -> str:
     """The URL as it may be shown: without its query, which is a credential, or userinfo."""
     location = re.split("[?#]", url, maxsplit=1)[0]
-    if "@" in url:  # any part may belong to a password that is not encoded as it should be
-        location = _NO_PORT.sub("//...", location)
-    return ascii(re.sub(r"[^/]*@", "", location))[1:-1]
+    if "@" in url:
+        location = _USER.sub("", location)
+        # Any part may belong to a password that is not encoded as it should be.
+        if unread := _NO_PORT.search(location):
+            location = f"{location[: unread.start()]}//..."
+    return ascii(location)[1:-1]
 
 
 def signed_headers(url: str) -> frozenset[str]:

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from plugin_framework import DatahubPlugin, PluginConfig, TaskContext
+from plugin_framework.isolation.session import LINE_LIMIT
 from tests.isolation.hostile import _occurs
 
 PART = 5 * 1024 * 1024
+FORMS = (
+    "GET https://h/o?filename*=UTF-8''d.csv&Signature=SECRET",
+    "\"GET /o?filename*=UTF-8''d.csv&Signature=SECRET HTTP/1.1\" 200",
+    "https://u:a/SECRET@h/",
+    "https://u:SECRET?x@h/",
+    "amqp://u:'SECRET@h",
+    r'{"url":"https:\/\/h\/p?token=SECRET"}',
+    "https%3A%2F%2Fh%2Fp%3FX-Amz-Signature%3DSECRET",
+    "https://h/p#access_token=SECRET",
+)
+"""How other libraries and plugins may log a secret."""
 
 
 class Curious(DatahubPlugin):
@@ -52,6 +66,11 @@ class Curious(DatahubPlugin):
         return {"total_counts": 1, "seen": seen}
 
     def _fail(self, url: str) -> None:
+        secret = url.rpartition("=")[2]
+        for form in FORMS:
+            sys.stdout.write(form.replace("SECRET", secret) + "\n")
+            logging.getLogger("client").error("%s", form.replace("SECRET", secret))
+        sys.stdout.write(f"{'x' * (LINE_LIMIT - 10)} {url}\n")
         raise ValueError(f"cannot fetch {url}", {"url": url}) from OSError(f"GET {url} failed")
 
 
