@@ -261,7 +261,7 @@ def test_a_subtask_ends_once_whatever_happens() -> None:
     search(
         Schedule,
         settings=settings(
-            max_examples=int(os.environ.get("SCHEDULES", "200")),
+            max_examples=int(os.environ.get("SCHEDULES", "80")),
             stateful_step_count=30,
             derandomize=True,
             database=None,
