@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
 
@@ -104,29 +104,31 @@ def run_command(
       130  stopped by SIGINT, where nothing else applies
       143  stopped by SIGTERM, where nothing else applies
     """  # noqa: D301 - the \b is click's, and keeps the lines as they are
-    obey_signals = _handle_signals()
-    if (local is None) != (out is None):
-        raise click.UsageError("--local FILE and --out DIR go together")
-    settings = _settings(local=local is not None)
-    plugin = name or settings.plugin or ""
-    subtask = subtask_id or settings.subtask_id or ("local" if local else "")
-    task: dict[str, Any] = {
-        "subtask_id": subtask,
-        "config": _checked(settings, plugin, subtask, config, assignments, remote=local is None),
-    }
-    import_from_here(plugin)
-    with own_streams() as (say, stderr):
-        with _shown(settings, plugin, stderr) as observers:
-            if local and out:
-                outcome = _run_local(plugin, local, out, task, observers, obey_signals)
-            else:
-                task["task_id"] = task_id or settings.task_id
-                outcome = _run_remote(plugin, settings, task, observers, obey_signals)
-        try:
-            say(_as_line(outcome))
-        finally:
-            _ignore_signals()
-            sys.exit(outcome.exit_code)
+    with _Signals() as signals:
+        if (local is None) != (out is None):
+            raise click.UsageError("--local FILE and --out DIR go together")
+        settings = _settings(local=local is not None)
+        plugin = name or settings.plugin or ""
+        subtask = subtask_id or settings.subtask_id or ("local" if local else "")
+        task: dict[str, Any] = {
+            "subtask_id": subtask,
+            "config": _checked(
+                settings, plugin, subtask, config, assignments, remote=local is None
+            ),
+        }
+        import_from_here(plugin)
+        with own_streams() as (say, stderr):
+            with _shown(settings, plugin, stderr) as observers:
+                if local and out:
+                    outcome = _run_local(plugin, local, out, task, observers, signals.obey)
+                else:
+                    task["task_id"] = task_id or settings.task_id
+                    outcome = _run_remote(plugin, settings, task, observers, signals.obey)
+            try:
+                say(_as_line(outcome))
+            finally:
+                _ignore_signals()
+                sys.exit(outcome.exit_code)
 
 
 def _settings(*, local: bool) -> Settings:
@@ -225,39 +227,50 @@ def _as_line(outcome: TaskOutcome) -> str:
     return json.dumps(facts, ensure_ascii=False)
 
 
-def _handle_signals() -> Callable[[Run], None]:
-    """Have SIGTERM and SIGINT end the command; returns what hands them to a run.
+class _Signals:
+    """While it is entered, SIGTERM and SIGINT end the command.
 
     A run ends its task as ON_SHUTDOWN says, and at a second signal at once. It is told by a thread:
     a handler may interrupt any line, one that holds a lock too; and where another thread than the
     main one receives a signal, no handler is called as long as the main one waits.
     """
-    received, wakeup = socket.socketpair()
-    wakeup.setblocking(False)
-    current: Run | None = None
 
-    def handle(number: int, _frame: object) -> None:
-        if current is None or current.call_off():
+    def __init__(self) -> None:
+        self._received, self._wakeup = socket.socketpair()
+        self._wakeup.setblocking(False)
+        self._current: Run | None = None
+        self._stopped: Stopped | None = None
+
+    def __enter__(self) -> Self:
+        signal.signal(signal.SIGTERM, self._handle)
+        signal.signal(signal.SIGINT, self._handle)
+        signal.set_wakeup_fd(self._wakeup.detach(), warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if self._stopped is not None and isinstance(error, Exception):
+            raise self._stopped from None  # of which a library has made an error of its own
+
+    def obey(self, run: Run) -> None:
+        """From here on it is this run that they end."""
+        if self._stopped is not None:  # raised where it was passed over, as in a finalizer
+            raise self._stopped
+        self._current = run
+        threading.Thread(target=self._pass_on, args=(run,), daemon=True, name="shutdown").start()
+
+    def _handle(self, number: int, _frame: object) -> None:
+        if self._current is None or self._current.call_off():
             _ignore_signals()
-            raise Stopped(number)
+            self._stopped = Stopped(number)
+            raise self._stopped
 
-    def pass_on(run: Run) -> None:
-        while numbers := received.recv(64):
+    def _pass_on(self, run: Run) -> None:
+        while numbers := self._received.recv(64):
             while not run.running:
                 threading.Event().wait(0.01)
             for number in numbers:
                 if number in {signal.SIGTERM, signal.SIGINT}:
                     run.shutdown(number)
-
-    def obey(run: Run) -> None:
-        nonlocal current
-        current = run
-        threading.Thread(target=pass_on, args=(run,), daemon=True, name="shutdown").start()
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
-    signal.set_wakeup_fd(wakeup.detach(), warn_on_full_buffer=False)
-    return obey
 
 
 def _ignore_signals() -> None:

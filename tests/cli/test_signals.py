@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -77,3 +78,39 @@ def test_a_killed_command_leaves_no_process(tmp_path: Path) -> None:
         process.kill()
         end_of(process)
     assert_all_gone(family)
+
+
+AMID_A_LIBRARY = """
+import signal, sys
+from plugin_framework.cli import app, run
+
+def imports(_plugin):
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except BaseException as stopped:
+        {handled}
+
+run.import_from_here = imports
+sys.argv[1:] = {args!r}
+app.main()
+"""
+
+
+@pytest.mark.parametrize("handled", ["raise ValueError('no schema') from stopped", "pass"])
+def test_a_signal_that_a_library_takes_for_its_own_error(handled: str, tmp_path: Path) -> None:
+    (tmp_path / "input").touch()
+    args = ["run", f"{PLUGINS}:Waits", "--local", "input", "--out", "out"]
+    code = AMID_A_LIBRARY.format(handled=handled, args=args)
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=Family.new().env,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert ended.returncode == 143
+    assert ended.stdout == ""
+    assert "stopped by SIGTERM before the subtask was started" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
