@@ -52,7 +52,7 @@ def test_the_broker_is_killed(make_cluster: MakeCluster, own_broker: RabbitMQ, k
 
 @pytest.mark.parametrize(
     "cluster",
-    ["redis", pytest.param("journal", marks=LONG), pytest.param("postgres", marks=LONG)],
+    [pytest.param(kind, marks=LONG) for kind in ("redis", "journal", "postgres")],
     indirect=True,
 )
 def test_the_service_is_killed(cluster: Cluster) -> None:

@@ -63,6 +63,7 @@ def refused(worker: Command, code: str, *words: str, exit_code: int = USAGE) -> 
     assert PASSWORD not in worker.text
 
 
+@pytest.mark.cluster
 def test_no_broker(make_cluster: MakeCluster, broker: RabbitMQ, vhosts: Iterator[str]) -> None:
     with Relay(broker.url(next(vhosts))) as relay:
         cluster = make_cluster(url=relay.url)
@@ -94,6 +95,7 @@ def test_a_store_that_refuses_us(make_cluster: MakeCluster, store_of: StoreOf) -
     refused(cluster.worker("one", "Work", ready=False), "DH-616", "nosuch")
 
 
+@pytest.mark.cluster
 def test_wrong_vhost(make_cluster: MakeCluster, broker: RabbitMQ) -> None:
     cluster = make_cluster(url=broker.url("no/such"))
     service = cluster.service("Work")
@@ -129,6 +131,7 @@ def test_no_worker_offers_the_plugin(cluster: Cluster) -> None:
     until(lambda: not _reasons(service), "no queue with a reason")
 
 
+@pytest.mark.cluster
 def test_resources_nobody_has(cluster: Cluster) -> None:
     service = cluster.service("Work", "HugeWork")
     cluster.worker("one", "Work", "HugeWork")
@@ -176,6 +179,7 @@ def test_a_short_consumer_timeout_is_refused_by_the_worker(cluster: Cluster) -> 
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.cluster
 def test_a_short_consumer_timeout_is_refused_by_doctor(cluster: Cluster, broker: RabbitMQ) -> None:
     """It asks the broker itself, by rabbitmqctl."""
     cluster.env |= broker.environment()

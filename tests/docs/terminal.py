@@ -21,7 +21,7 @@ class Terminal:
         self._folder = folder
         self.site = folder / ".site"
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("DATAHUB_")}
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("DATAHUB_", "PYTEST_"))}
         self.environment = {
             **kept,
             "HOME": str(folder),

@@ -217,7 +217,7 @@ def print_much(ctx: TaskContext[Any]) -> None:
     print("printed")  # noqa: T201 - the point
     os.write(1, b"from C\n")
     os.write(2, b"on stderr\n")
-    print("h" * 200_000)  # noqa: T201 - the point
+    print("hh " * 100_000)  # noqa: T201 - the point
     print("no newline", end="")  # noqa: T201 - the point
 
 

@@ -67,6 +67,7 @@ def problem(page: Page) -> Locator:
 
 
 def create(page: Page) -> None:
+    expect(page.get_by_role("radio")).to_be_checked()
     page.get_by_role("button", name="Create task").click()
 
 

@@ -145,7 +145,7 @@ def test_a_thousand_live_tasks(alone: Screen, empty: Emulator) -> None:
     assert alone.page.evaluate("document.querySelector('tbody tr').seen"), "the row is another"
     alone.field("Search tasks").fill("task-77")
     expect(rows).to_have_count(11)
-    assert alone.page.evaluate("longest") < 2000, "milliseconds for which the page was stuck"
+    assert alone.page.evaluate("longest") < 5000, "milliseconds for which the page was stuck"
 
 
 # Notes the longest time in which the page could do nothing else.
