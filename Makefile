@@ -4,7 +4,7 @@ BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test lint unit browser tools cluster-tools test-cluster bench soak simulate fuzz docs dist sbom licences audit test-pythons site lock clean
+.PHONY: help setup demo test lint unit browser tools cluster-tools test-long test-cluster bench soak simulate fuzz docs dist sbom licences audit test-pythons site lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -40,9 +40,12 @@ cluster-tools: ## the servers that tests of many machines start (Debian's Rabbit
 
 # Tests of real processes under real time limits share the processors with three others: what fails
 # beside them is run once more alone, and what then passes stays named as failed in the first summary.
-unit: setup browser tools cluster-tools ## all tests but those that take a cluster for long
-	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations 15 -m "not cluster" \
+unit: setup browser tools cluster-tools ## all tests but the long ones
+	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations 15 -m "not cluster and not long" \
 		|| { [ $$? = 1 ] && echo "once more, alone:" && $(BIN)/pytest -q --last-failed --last-failed-no-failures none; }
+
+test-long: setup browser tools ## the tests that weigh much
+	$(BIN)/pytest -q --durations 15 -m long
 
 test-cluster: setup cluster-tools ## all tests of many machines
 	$(BIN)/pytest -q --durations 15 tests/engines tests/cluster

@@ -61,6 +61,7 @@ class TestCsvProfile(PluginConformance):
     samples = (TABLE,)
 
 
+@pytest.mark.long
 class TestParquetConvert(PluginConformance):
     plugin = ParquetConvert
     samples = (TABLE,)
@@ -68,6 +69,7 @@ class TestParquetConvert(PluginConformance):
     sizes = (64 * MIB, 88 * MIB)
 
 
+@pytest.mark.long
 class TestDedupeRecords(PluginConformance):
     plugin = DedupeRecords
     samples = (TABLE,)

@@ -219,11 +219,13 @@ def test_cancel(run: Callable[..., Any], flights: Path) -> None:
         run(CsvProfile, flights, cancel_at=20)
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_file(memory_growth: Callable[..., int]) -> None:
     # Half of what the file grows by.
     assert memory_growth(CsvProfile, picture="none") < 5 * 1024**2
 
 
+@pytest.mark.long
 def test_memory_of_the_most_columns(peak_memory: Callable[..., int], tmp_path: Path) -> None:
     most = CsvProfile.Config().max_columns
     source = random.Random(7)

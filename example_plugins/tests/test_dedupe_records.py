@@ -58,6 +58,7 @@ def output(run: TaskRun) -> bytes:
     return found.bytes()
 
 
+@pytest.mark.long
 def test_more_flights_than_memory(doubled: Path, run_plugin: Callable[..., TaskRun]) -> None:
     assert doubled.stat().st_size > 1_000_000 * MEMORY_MB
     config = {"memory_mb": MEMORY_MB}

@@ -156,6 +156,7 @@ def test_cancel_and_progress(run: Callable[..., Any], flights: Path) -> None:
             run(ParquetConvert, flights, cancel_at=percent)
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_file(memory_growth: Callable[..., int]) -> None:
     # Half of what the file grows by.
     assert memory_growth(ParquetConvert) < 5 * 1024**2

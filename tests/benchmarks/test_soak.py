@@ -41,6 +41,7 @@ FLAT = Sample(
 SHORT = Plan(rate=5, pace=0.2, sample=0.2, kills=2, hits=1, outages=3, outage=2, settle=1, drain=90)
 
 
+@pytest.mark.long
 def test_all_kinds_come_to_their_end_under_kills_and_outages() -> None:
     found = run(dataclasses.replace(SHORT, seconds=6, seed=1, spells=((0.3, 0.7),)))
     assert found.wrong == []

@@ -31,6 +31,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         pytest.skip(str(error))
 
 
+@pytest.mark.long
 def test_every_way_is_measured_and_shown(bench: Bench, tmp_path: Path) -> None:
     found = Findings(SIZES)
     bench.bulk(found)

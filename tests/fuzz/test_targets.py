@@ -7,6 +7,9 @@ import hashlib
 import hmac
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,24 +41,44 @@ def inputs(name: str) -> list[Path]:
     return sorted((KEPT / name).iterdir())
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_nothing_is_found(name: str, tmp_path: Path) -> None:
-    new, found = tmp_path / "new", tmp_path / "found"
+@dataclass
+class Fuzzing:
+    """A target that is being fuzzed."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    found: Path
+
+
+@pytest.fixture(scope="module")
+def fuzzing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fuzzing]]:
+    """All targets, side by side."""
+    with ExitStack() as stack:
+        started = {name: _fuzzing(name, tmp_path_factory.mktemp(name)) for name in TARGETS}
+        for each in started.values():
+            stack.enter_context(each.process)
+            stack.callback(each.process.kill)
+        yield started
+
+
+def _fuzzing(name: str, folder: Path) -> Fuzzing:
+    new, found, log = folder / "new", folder / "found", folder / "log"
     new.mkdir()
     found.mkdir()
     options = ["-seed=1", f"-max_total_time={SECONDS}", f"-artifact_prefix={found}/"]
     command = [sys.executable, "-m", "fuzz", name, *options, str(new), str(KEPT / name)]
-    ended = subprocess.run(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-        timeout=110,
-    )
-    shown = "".join(f"\n{path.name}: {path.read_bytes()!r}" for path in found.iterdir())
-    said = ended.stdout.decode(errors="replace")
-    assert ended.returncode == 0, f"{said[-3000:]}\nThe input is{shown or ' not known'}"
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
+    return Fuzzing(process, log, found)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_nothing_is_found(name: str, fuzzing: dict[str, Fuzzing]) -> None:
+    one = fuzzing[name]
+    code = one.process.wait(110)
+    shown = "".join(f"\n{path.name}: {path.read_bytes()!r}" for path in one.found.iterdir())
+    said = one.log.read_text(encoding="utf-8", errors="replace")
+    assert code == 0, f"{said[-3000:]}\nThe input is{shown or ' not known'}"
     assert "DONE" in said
 
 

@@ -125,6 +125,7 @@ def test_a_lost_connection_is_told_and_made_again(
         expect(alone.row("while it was away")).to_be_visible()
 
 
+@pytest.mark.long
 def test_a_thousand_live_tasks(alone: Screen, empty: Emulator) -> None:
     """All of them can be looked at, change in place, and leave the page its time."""
     for number in range(LIVE):
