@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from plugin_framework.testing import TaskRun
 
+pytestmark = pytest.mark.long  # each test starts several processes with DuckDB
+
 MEMORY_MB = 64
 FLIGHTS = 336_776
 MORE = 400_000
@@ -58,7 +60,6 @@ def output(run: TaskRun) -> bytes:
     return found.bytes()
 
 
-@pytest.mark.long
 def test_more_flights_than_memory(doubled: Path, run_plugin: Callable[..., TaskRun]) -> None:
     assert doubled.stat().st_size > 1_000_000 * MEMORY_MB
     config = {"memory_mb": MEMORY_MB}

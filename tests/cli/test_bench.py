@@ -16,6 +16,8 @@ from tests.cli.running import Running, until
 from tests.free_ports import free_port
 from tests.service.calling import SIGNED, ServiceProcess
 
+pytestmark = pytest.mark.long
+
 BENCH = ("emulator", "bench")
 SYNTHETIC = "plugin_framework.testing.synthetic:Synthetic"
 DEADLY = """

@@ -16,6 +16,7 @@ export class FaultsView {
   rules = [];
   presets = new Map(); // buttons by the preset's name
   isEdited = false;
+  turn = Promise.resolve();
 
   constructor(app) {
     this.app = app;
@@ -151,7 +152,13 @@ export class FaultsView {
     if (await this.change("PUT", PATH, { seed, rules })) this.edited(false);
   }
 
+  // One after the other: each begins with the rules that the one before has left.
   toggle(preset) {
+    this.turn = this.turn.catch(() => {}).then(() => this.switchPreset(preset));
+    return this.turn;
+  }
+
+  switchPreset(preset) {
     const names = new Set(preset.rules.map(({ name }) => name));
     const others = this.rules.filter(({ name }) => !names.has(name));
     const rules = this.isSet(preset) ? others : [...others, ...preset.rules];

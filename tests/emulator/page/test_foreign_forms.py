@@ -13,6 +13,8 @@ from plugin_framework.emulator import Emulator
 from tests.emulator.calling import send
 from tests.emulator.platform.services import KEY, SECRET, Reply, ScriptedService
 
+pytestmark = pytest.mark.long
+
 RAN = "globalThis.ran = (globalThis.ran ?? 0) + 1"
 FORM = f"""{{
   // http://example.org; a comment within

@@ -21,6 +21,8 @@ from tests.testing.conformance import sly
 from tests.testing.conformance.bad.lines import Lines
 from tests.testing.conformance.odd import Odd
 
+pytestmark = pytest.mark.long
+
 MIB = 1024 * 1024
 SAMPLE = b"line\n" * 40_000
 SIZES = (4 * MIB, 20 * MIB)

@@ -16,6 +16,7 @@ from plugin_framework import DatahubPlugin, TaskContext, TaskResult, TaskStatus,
 from plugin_framework.errors import InvalidConfigError, PluginLoadError, SettingsError
 from plugin_framework.testing import LocalDatahub, TaskRun
 from plugin_framework.testing import run_plugin as run_alone
+from tests.emulator.calling import eventually
 from tests.testing.kit.plugins import AsyncLines, Hooks, Lines, Waits
 
 RUNNING, COMPLETED, FAILED = TaskStatus.RUNNING, TaskStatus.COMPLETED, TaskStatus.FAILED
@@ -180,6 +181,7 @@ def test_without_pytest() -> None:
 
 def test_the_level_of_the_log_is_given_back(run_plugin: Run) -> None:
     logger = logging.getLogger("datahub")
+    assert eventually(lambda: not logger.handlers)  # those of runs before that were left to end
     before = logger.level
     assert len(run_plugin(Lines, input=b"one\n").logs) == 1
     assert (logger.level, logger.handlers) == (before, [])
