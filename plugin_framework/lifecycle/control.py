@@ -68,6 +68,7 @@ class Control:
         self._deadline = LONGEST_DEADLINE
         self._interval, self._due = 0.0, math.inf
         self._ticks: list[Tick | Poll] = []
+        self._asked: TaskStatus | None = None
 
     def start(self, ticker: Ticking, polls: Polls, *, beat: float) -> None:
         """Send a heartbeat every ``beat`` seconds from now on, and hear what to do."""
@@ -119,8 +120,8 @@ class Control:
             self._obey(answer)
 
     def _obey(self, status: TaskStatus) -> None:
-        reported, before = self._reporter.status, self._reporter.asked
-        self._reporter.asked = status
+        reported, before = self._reporter.status, self._asked
+        self._asked = status
         if status is TaskStatus.CANCELLED:
             self._run.cancel()
         elif status.is_final:

@@ -39,7 +39,7 @@ Fate = Literal["delivered", "refused"]
 UNKEPT = 0
 """The id of a report that is not in the journal."""
 
-_ASKED_FOR = frozenset({TaskStatus.PAUSED, TaskStatus.CANCELLED})
+_ASKED_FOR = frozenset({TaskStatus.RUNNING, TaskStatus.PAUSED, TaskStatus.CANCELLED})
 """What notify also says where somebody has asked for it, and it was not reported yet."""
 
 
@@ -58,9 +58,9 @@ class Delivery:
 class Reporter:
     """Reports one subtask, from a thread of its own.
 
-    ``before_end`` is called before the terminal report is first sent. ``asked`` is the status that
-    Datahub last asked for; ``begun`` is the id of the report that began the attempt, and ``sent``
-    whether Datahub may have that one; ``ending`` is the terminal report, once there is one.
+    ``before_end`` is called before the terminal report is first sent. ``begun`` is the id of the
+    report that began the attempt, and ``sent`` whether Datahub may have that one; ``ending`` is the
+    terminal report, once there is one.
     """
 
     def __init__(
@@ -96,7 +96,6 @@ class Reporter:
         self._closed = threading.Event()
         self._beginning: float | None = None
         self._failure: Exception | None = None
-        self.asked: TaskStatus | None = None
         self.begun: int = UNKEPT
         self.sent = False
         self.status: TaskStatus = TaskStatus.INITIAL
@@ -407,9 +406,9 @@ class Reporter:
     def _applied(self, report: Report) -> bool:
         """Whether Datahub has what the report says; asked where its answer was lost.
 
-        Not where notify would say so anyway, or cannot tell: a repeat does no harm.
+        Not where notify would say so anyway: a repeat does no harm.
         """
-        if report.status == self.asked or report.status in _ASKED_FOR:
+        if report.status in _ASKED_FOR:
             return False
         try:
             return self._client.notify(self._notify_id, patience=0) == report.status
