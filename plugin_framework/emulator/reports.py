@@ -99,9 +99,12 @@ def _is_repeat(subtask: Subtask, digest: str) -> bool:
 def _set_status(sql: sqlite3.Connection, subtask: Subtask, status: TaskStatus, digest: str) -> None:
     now = time.time()
     met = status.is_final or subtask.requested == status
+    # Who starts again says 1 too, and then holds what it was to hold, until told to resume it.
+    confirmed = status is TaskStatus.PAUSED
     sql.execute(
         "UPDATE subtasks SET status = :status, requested = :requested, final_report = :report,"
-        " tell = IIF(:ended OR tell = :status, NULL, tell), seen_at = :now, lost_at = NULL,"
+        " tell = IIF(:ended OR :confirmed AND tell = :status, NULL, tell),"
+        " seen_at = :now, lost_at = NULL,"
         " started_at = IIF(:status = 1, COALESCE(started_at, :now), started_at),"
         " ended_at = IIF(:ended, :now, NULL) WHERE subtask_id = :subtask_id",
         {
@@ -109,6 +112,7 @@ def _set_status(sql: sqlite3.Connection, subtask: Subtask, status: TaskStatus, d
             "requested": None if met else subtask.requested,
             "report": digest if status.is_final else None,
             "ended": status.is_final,
+            "confirmed": confirmed,
             "now": now,
             "subtask_id": subtask.subtask_id,
         },

@@ -76,6 +76,24 @@ def test_it_is_not_told_again_when_it_is_done_or_over(
     assert quiet(store)
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_a_start_confirms_no_resume(
+    platform: Platform, store: Store, registered: ScriptedService, running: str, *, held: bool
+) -> None:
+    """A service that was told to pause, and starts again, says 1 before it holds the subtask."""
+    if held:
+        report(store, running, PAUSED)
+    registered.answer = lambda _: said(500, "no")
+    platform.manage(running, RUNNING)
+    registered.wait_for(lambda: told(registered))
+    report(store, running, RUNNING)
+    report(store, running, PAUSED)
+    assert not quiet(store)
+    registered.answer = lambda _: OK
+    assert eventually(lambda: quiet(store))
+    assert set(told(registered)) == {1}
+
+
 def test_only_the_last_thing_asked_is_told(
     platform: Platform, store: Store, registered: ScriptedService, running: str
 ) -> None:
