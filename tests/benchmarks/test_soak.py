@@ -19,10 +19,12 @@ from benchmarks.soaking.findings import Findings
 from benchmarks.soaking.parties import Service
 from benchmarks.soaking.samples import MIB, OF_A_LIFE, OF_THE_RUN, Sample, lives_of, trends
 from benchmarks.soaking.work import KINDS, Inputs, identity
+from plugin_framework.emulator.rules import Refused
 from plugin_framework.emulator.store import Assignment, Store
 from plugin_framework.engines.local import JOURNAL
 from plugin_framework.protocol.models import TaskStatus
 from tests.compatibility.journals import FORMATS, restore
+from tests.emulator.platform.reporting import report
 
 FLAT = Sample(
     at=0,
@@ -140,11 +142,27 @@ def test_a_status_after_the_end_is_told(looked: Looked) -> None:
     assert looked.ended(CANCELLED, RUNNING) == ["different: s had another status after its end"]
 
 
-def test_an_end_that_comes_long_after_is_told(looked: Looked) -> None:
+def test_an_end_that_is_repeated_long_after_is_right(looked: Looked) -> None:
+    assert looked.ended(CANCELLED) == []
+    looked._store.add_event("s", *CANCELLED)
+    looked.checks.again()
+    assert looked.found.wrong == []
+    assert looked.found.done["identical repeats of an end"] == 1
+
+
+def test_another_end_long_after_is_told(looked: Looked) -> None:
     assert looked.ended(CANCELLED) == []
     looked._store.add_event("s", "result", {})
     looked.checks.again()
-    assert looked.found.wrong == ["different: s ended again, long after"]
+    assert looked.found.wrong == ["different: s ended [{'status': 4}, {}]"]
+
+
+def test_what_datahub_has_ended_may_be_refused_its_end(looked: Looked) -> None:
+    assert looked.ended() == []
+    with pytest.raises(Refused, match="already completed"):
+        report(looked._store, "s", TaskStatus.CANCELLED)
+    looked.checks.again()
+    assert looked.found.wrong == []
 
 
 def test_an_end_that_was_not_expected_is_told(looked: Looked) -> None:
