@@ -370,9 +370,10 @@ class Reporter:
     def _send(self, report: Report, patience: float) -> Report:
         """Send a report; returns what was sent: where it was kept late, another may have stood."""
         begins = report.report_id == self.begun != UNKEPT
+        refused = False
 
         def post() -> None:
-            nonlocal report
+            nonlocal report, refused
             before = self.sent
             with self._changed:
                 if self._closed.is_set():
@@ -385,17 +386,18 @@ class Reporter:
             except DatahubError as error:
                 self._on_tried(report, at, error)
                 self._problem = str(error)
+                refused = isinstance(error, RejectedError)
                 if self._beginning is not None:
                     unknown = isinstance(error, RetryableError) and error.unknown_outcome
-                    refused = isinstance(error, RejectedError)
                     self.sent = (before and not refused) or (begins and unknown)
                 raise
             self._on_tried(report, at, None)
 
         # A run before this one may have sent it: what became of that died with it.
         in_doubt = report.report_id in self._inherited and report.outcome is not None
-        attempt = AskFirst(post, lambda: self._applied(report), in_doubt=in_doubt)
+        attempt = AskFirst(post, lambda: self._applied(report, refused=refused), in_doubt=in_doubt)
         persist(attempt, patience, self._rest, self._clock)
+        self.sent = self.sent or begins  # the repeat may have been refused
         return report
 
     def _rest(self, seconds: float) -> bool:
@@ -403,12 +405,12 @@ class Reporter:
         self.keep()
         return self._clock.wait(self._closed.wait, self._clock.now() + seconds)
 
-    def _applied(self, report: Report) -> bool:
+    def _applied(self, report: Report, *, refused: bool) -> bool:
         """Whether Datahub has what the report says; asked where its answer was lost.
 
-        Not where notify would say so anyway: a repeat does no harm.
+        Not where notify may say so anyway, unless a repeat was refused: else it does no harm.
         """
-        if report.status in _ASKED_FOR:
+        if report.status in _ASKED_FOR and not refused:
             return False
         try:
             return self._client.notify(self._notify_id, patience=0) == report.status

@@ -94,6 +94,16 @@ def test_an_answer_to_the_start_that_is_lost(tmp_path: Path) -> None:
         assert hub.violations == []
 
 
+def test_a_start_whose_repeat_is_refused_has_arrived(tmp_path: Path) -> None:
+    with StrictDatahub(SUBTASK) as hub:
+        hub.fail_next(STATUS, 1, "reset_after")
+        hub.fail_next(STATUS, 1, "code1")
+        assert run(plugins.Quick, hub, tmp_path, **THREAD).exit_code == 0
+        assert hub.statuses == [1, 3]
+        assert hub.repeats == 0
+        assert hub.violations == []
+
+
 def test_a_start_that_was_asked_for_and_whose_answer_is_lost_is_repeated(tmp_path: Path) -> None:
     """Notify says 1 since a resume was asked for: that does not say that ours arrived."""
     with StrictDatahub(SUBTASK) as hub:
