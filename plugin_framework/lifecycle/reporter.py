@@ -97,7 +97,7 @@ class Reporter:
         self._beginning: float | None = None
         self._failure: Exception | None = None
         self.begun: int = UNKEPT
-        self.sent = False
+        self.sent: bool = False
         self.status: TaskStatus = TaskStatus.INITIAL
         self.ending: Report | None = None
 
