@@ -19,6 +19,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from functools import partial
+from http.client import HTTPException
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -72,13 +74,13 @@ T = TypeVar("T")
 
 
 def patiently(ask: Callable[[], T]) -> T:
-    """Ask again while nobody answers."""
+    """Ask again while nobody answers, or not to the end."""
     for pause in [0.1] * 300:
         try:
             return ask()
         except urllib.error.HTTPError:
             raise
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, HTTPException, JSONDecodeError):
             threading.Event().wait(pause)
     return ask()
 
