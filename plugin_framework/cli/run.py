@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import click
 
 from plugin_framework.cli.info import import_from_here
-from plugin_framework.cli.logs import Origin, ToldOnce, set_up_logging
-from plugin_framework.cli.serve import warn_of_unknown_variables
+from plugin_framework.cli.logs import ToldOnce
+from plugin_framework.cli.serve import log_subtasks
 from plugin_framework.cli.streams import own_streams
 from plugin_framework.redaction import redacted
 
@@ -287,14 +287,10 @@ def _ignore_signals() -> None:
 def _shown(settings: Settings, plugin: str, stderr: TextIO) -> Iterator[dict[str, object]]:
     """Set logging up, and yield the observers that show the task."""
     from plugin_framework.telemetry.exposing import exposed  # noqa: PLC0415 - loaded late
-    from plugin_framework.telemetry.log_facts import LogFacts  # noqa: PLC0415 - loaded late
 
-    facts = LogFacts()
-    origin = Origin(facts=facts.by_subtask)
-    console = set_up_logging(settings.log_level, settings.log_format, stderr, origin)
-    warn_of_unknown_variables()
+    console, facts = log_subtasks(settings, stderr)
     with exposed(settings.metrics) as figures:
-        observers: dict[str, object] = {"log facts": facts, **figures}
+        observers: dict[str, object] = {**facts, **figures}
         if console is None:
             yield observers
             return

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -15,7 +15,10 @@ from plugin_framework.cli.logs import Origin, set_up_logging
 from plugin_framework.cli.streams import own_streams
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from plugin_framework.settings import Settings
+    from plugin_framework.telemetry.log_facts import LogFacts
 
 
 @click.command("serve", short_help="Serve plugins: take subtasks from Datahub, and run them.")
@@ -41,17 +44,12 @@ def serve_command(names: tuple[str, ...], host: str, port: int, *, access_log: b
     """
     from plugin_framework.service.server import serve  # noqa: PLC0415 - loaded late
     from plugin_framework.settings import load_settings  # noqa: PLC0415 - loaded late
-    from plugin_framework.telemetry.log_facts import LogFacts  # noqa: PLC0415 - loaded late
 
     end_at_signals()
     settings = load_settings()
     plugins = chosen_plugins(names, settings)
     with own_streams() as (_, stderr):
-        facts = LogFacts()
-        origin = Origin(facts=facts.by_subtask)
-        set_up_logging(settings.log_level, settings.log_format, stderr, origin)
-        warn_of_unknown_variables()
-        observers = {"log facts": facts}
+        _, observers = log_subtasks(settings, stderr)
         serve(plugins, settings, host=host, port=port, request_log=access_log, observers=observers)
 
 
@@ -73,6 +71,23 @@ def chosen_plugins(names: tuple[str, ...], settings: Settings) -> tuple[str, ...
     for name in plugins:
         import_from_here(name)
     return plugins
+
+
+def log_subtasks(
+    settings: Settings, stderr: TextIO, node: str | None = None
+) -> tuple[Console | None, dict[str, LogFacts]]:
+    """Log as the settings say, and first which variables look like settings and are none.
+
+    Returns the console of the live display, where there is one, and what is to observe subtasks,
+    so that lines tell their attempts.
+    """
+    from plugin_framework.telemetry.log_facts import LogFacts  # noqa: PLC0415 - loaded late
+
+    facts = LogFacts()
+    origin = Origin(node, facts.by_subtask)
+    console = set_up_logging(settings.log_level, settings.log_format, stderr, origin)
+    warn_of_unknown_variables()
+    return console, {"log facts": facts}
 
 
 def warn_of_unknown_variables() -> None:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from plugin_framework.cli.logs import Origin, set_up_logging
-from plugin_framework.cli.serve import chosen_plugins, end_at_signals, warn_of_unknown_variables
+from plugin_framework.cli.serve import chosen_plugins, end_at_signals, log_subtasks
 from plugin_framework.cli.streams import own_streams
 
 if TYPE_CHECKING:
@@ -108,15 +107,12 @@ def _work(
     from plugin_framework.engines.cluster.node import node_name  # noqa: PLC0415 - see above
     from plugin_framework.engines.cluster.resources import machine_offer  # noqa: PLC0415 - see above
     from plugin_framework.telemetry.exposing import exposed  # noqa: PLC0415 - see above
-    from plugin_framework.telemetry.log_facts import LogFacts  # noqa: PLC0415 - see above
 
-    name, facts = node_name(settings.node), LogFacts()
+    name = node_name(settings.node)
     with own_streams() as (_, stderr):
-        origin = Origin(name, facts.by_subtask)
-        set_up_logging(settings.log_level, settings.log_format, stderr, origin)
-        warn_of_unknown_variables()
+        _, facts = log_subtasks(settings, stderr, name)
         offer = machine_offer(cpus, gpus, memory)
         with exposed(settings.metrics) as figures:
-            observers = {"log facts": facts, **figures}
+            observers = {**facts, **figures}
             code = work(plugins, settings, offer, name=name, observers=observers)
     sys.exit(code)
