@@ -42,14 +42,16 @@ class Observers:
         if hook not in self._wanted:
             return
         size = len(json.dumps(facts["facts"])) if hook == TOLD else 0
-        with self._lock:
-            if size and not self._has_room(size):
-                return
-            self._told += size
-        self._events.put((hook, facts, size))
+        if not size or self._take_room(size):
+            self._events.put((hook, facts, size))
 
-    def _has_room(self, size: int) -> bool:
-        return self._events.qsize() < MOST_TOLD and self._told + size <= MOST_TOLD_BYTES
+    def _take_room(self, size: int) -> bool:
+        """Count what a plugin tells as queued; False where there is no room for it."""
+        with self._lock:
+            if self._events.qsize() >= MOST_TOLD or self._told + size > MOST_TOLD_BYTES:
+                return False
+            self._told += size
+            return True
 
     def ask(self, hook: str, **facts: Any) -> list[Any]:
         """Call a hook at once, in this thread; returns what each observer returned."""
@@ -66,6 +68,7 @@ class Observers:
         while (event := self._events.get()) is not None:
             hook, facts, size = event
             getattr(self._hooks, hook)(**facts)
-            with self._lock:
-                self._told -= size
+            if size:
+                with self._lock:
+                    self._told -= size
         self._hooks.datahub_closing()
