@@ -14,6 +14,7 @@ from plugin_framework.settings.catalogue import (
     given_variables,
     secret_variables,
     unknown_variables,
+    without_secrets,
 )
 from plugin_framework.settings.load import load_settings
 from plugin_framework.settings.model import Settings, TransferSettings
@@ -27,4 +28,5 @@ __all__ = [
     "load_settings",
     "secret_variables",
     "unknown_variables",
+    "without_secrets",
 ]

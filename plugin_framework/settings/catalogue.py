@@ -54,6 +54,12 @@ def secret_variables() -> frozenset[str]:
     return frozenset(secrets | {name for name in os.environ if name.upper() in secrets})
 
 
+def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of an environment a process may see that is not to have our secrets."""
+    secrets = secret_variables()
+    return {name: text for name, text in environ.items() if name.upper() not in secrets}
+
+
 @dataclass(frozen=True, slots=True)
 class SettingInfo:
     """One row of the reference page, all of it text for people."""

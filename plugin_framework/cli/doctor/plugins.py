@@ -21,7 +21,7 @@ from plugin_framework.cli.info import import_from_here
 from plugin_framework.errors import Code, ConfigurationError
 from plugin_framework.plugin.command import signal_name
 from plugin_framework.plugin.loader import EXTENSION_GROUP, find_plugin, installed_plugins
-from plugin_framework.settings import secret_variables
+from plugin_framework.settings import without_secrets
 
 LOAD_SECONDS = 5.0
 """How long one import may take."""
@@ -98,8 +98,7 @@ def _found(names: Iterable[str]) -> Iterator[Wanted | ConfigurationError]:
 
 def _loaded(wanted: Sequence[Wanted], case: Case) -> Iterator[tuple[Told, Answer | None]]:
     """What came of importing each; where one ends the process, another goes on with the rest."""
-    hidden = secret_variables()
-    kept = {name: text for name, text in case.reading.environ.items() if name.upper() not in hidden}
+    kept = without_secrets(case.reading.environ)
     left = list(wanted)
     while left:
         with _Loader(left, kept) as loader:
